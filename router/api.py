@@ -1,0 +1,240 @@
+"""The HTTP API over raw ASGI: routes to handlers, errors to answers. It knows no Ray."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from router.answers import embeddings_response, models_response, similarity_response
+from router.cascade import Cascade, Question
+from router.config import LimitsConfig
+from router.deadline import Deadline, request_deadline
+from router.embedder import Embedder, Embedding
+from router.errors import (
+    ApiError,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    Overloaded,
+    TooLarge,
+    UnknownModel,
+)
+from router.http import (
+    Receive,
+    Request,
+    Response,
+    Scope,
+    Send,
+    error_response,
+    parse_body,
+    read_body,
+    read_request,
+    send_response,
+)
+from router.items import Item, ItemReader, read_all
+from router.openapi import openapi_document, reference_page
+from router.policy import Policy
+from router.readiness import Readiness
+from router.schemas import EmbeddingsRequest, SimilarityRequest
+
+logger = logging.getLogger(__name__)
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(slots=True)
+class Service:
+    """What the API stands on. `policy` is one reference, swapped as a whole."""
+
+    cascade: Cascade
+    fast: Embedder
+    accurate: Embedder
+    reader: ItemReader
+    limits: LimitsConfig
+    readiness: Readiness
+    policy: Policy
+    deadline_s: float
+    max_in_flight: int
+
+
+class Api:
+    """The ASGI application of one router replica."""
+
+    def __init__(
+        self, service: Service, clock: Callable[[], float] = time.monotonic, *, names_requests: bool = True
+    ) -> None:
+        self._service = service
+        self._names_requests = names_requests
+        self._clock = clock
+        self._in_flight = 0
+        self._routes: dict[str, dict[str, Handler]] = {
+            "/v1/similarity": {"POST": self._similarity},
+            "/v1/embeddings": {"POST": self._embeddings},
+            "/v1/models": {"GET": self._models},
+            "/healthz": {"GET": self._health},
+            "/readyz": {"GET": self._ready},
+            "/openapi.json": {"GET": self._openapi},
+            "/docs": {"GET": self._reference},
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        request = read_request(scope, receive, names_itself=self._names_requests)
+        response = await self._answer(request)
+        await send_response(request, response, send)
+
+    async def _answer(self, request: Request) -> Response:
+        if self._in_flight >= self._service.max_in_flight and request.path.startswith("/v1/"):
+            return error_response(Overloaded("the router is working on as much as it may", retry_after_s=1))
+        self._in_flight += 1
+        try:
+            return await self._handler(request)(request)
+        except ApiError as error:
+            if error.status >= 500:
+                logger.warning("request failed", extra={"request_id": request.request_id, "code": error.code})
+            return error_response(error)
+        except Exception:  # supervisor of the request: the caller gets the fixed text, the log the rest
+            logger.exception("request failed", extra={"request_id": request.request_id})
+            return error_response(InternalError())
+        finally:
+            self._in_flight -= 1
+
+    def _handler(self, request: Request) -> Handler:
+        methods = self._routes.get(request.path)
+        if methods is None:
+            raise NotFound(f"no route {request.path[:200]}")
+        handler = methods.get("GET" if request.method == "HEAD" else request.method)
+        if handler is None:
+            raise MethodNotAllowed(f"use {', '.join(methods)}")
+        return handler
+
+    async def _similarity(self, request: Request) -> Response:
+        service = self._service
+        deadline = self._deadline(request)
+        body = parse_body(request, await read_body(request, service.limits.body_bytes), SimilarityRequest)
+        _check_count("images", len(body.images), service.limits.images)
+        _check_count("texts", len(body.texts), service.limits.texts)
+        images, image_places, image_errors = _split(
+            read_all(service.reader, body.images, plain="image", wanted="image", param="images")
+        )
+        texts, text_places, text_errors = _split(
+            read_all(service.reader, body.texts, plain="text", wanted="text", param="texts")
+        )
+        if not images or not texts:
+            errors = image_errors if not images else text_errors
+            raise errors[min(errors)]
+        question = Question(tuple(images), tuple(texts), body.threshold, body.tier)
+        outcome = await service.cascade.answer(question, service.policy, deadline)
+        return similarity_response(
+            question,
+            outcome,
+            places=(image_places, text_places),
+            failed=(image_errors, text_errors),
+            models={"fast": service.fast.model_id, "accurate": service.accurate.model_id},
+        )
+
+    async def _embeddings(self, request: Request) -> Response:
+        service = self._service
+        started = self._clock()
+        deadline = self._deadline(request)
+        body = parse_body(request, await read_body(request, service.limits.body_bytes), EmbeddingsRequest)
+        embedder = self._embedder(body.model)
+        raw = body.input if isinstance(body.input, list) else [body.input]
+        if not raw:
+            raise InvalidRequest("input: expected at least one item", "input")
+        _check_count("input", len(raw), service.limits.texts)
+        items: list[Item] = []
+        for item in read_all(service.reader, raw, plain=body.modality, wanted=None, param="input"):
+            if isinstance(item, ApiError):
+                raise item
+            items.append(item)
+        _check_count("input", sum(i.modality == "image" for i in items), service.limits.images)
+        _check_dimensions(body.dimensions, embedder)
+        cached = await embedder.cached(items)
+        timings_ms = {"cache": (self._clock() - started) * 1e3}
+        embeddings = await _complete(embedder, items, cached, deadline)
+        timings_ms["total"] = (self._clock() - started) * 1e3
+        return embeddings_response(
+            items,
+            embeddings,
+            model=body.model,
+            encoding="bytes" if request.wants_msgpack else body.encoding_format,
+            timings_ms=timings_ms,
+        )
+
+    async def _models(self, _request: Request) -> Response:
+        return models_response({"fast": self._service.fast, "accurate": self._service.accurate})
+
+    async def _health(self, _request: Request) -> Response:
+        return Response({"status": "ok"})
+
+    async def _ready(self, _request: Request) -> Response:
+        await self._service.readiness.check()
+        return Response({"status": "ok"})
+
+    async def _openapi(self, _request: Request) -> Response:
+        return Response(openapi_document())
+
+    async def _reference(self, _request: Request) -> Response:
+        return Response(reference_page(), media_type="text/html; charset=utf-8")
+
+    def _embedder(self, model: str) -> Embedder:
+        service = self._service
+        for tier, embedder in (("fast", service.fast), ("accurate", service.accurate)):
+            description = embedder.description
+            names = {tier} if description is None else {tier, description.model, str(embedder.model_id)}
+            if model in names:
+                return embedder
+        raise UnknownModel("model names neither a tier nor a tier's model; see /v1/models", "model")
+
+    def _deadline(self, request: Request) -> Deadline:
+        header = request.headers.get("x-deadline-ms")
+        try:
+            return request_deadline(header, self._service.deadline_s, self._clock())
+        except ValueError as error:
+            raise InvalidRequest("X-Deadline-Ms: expected milliseconds above zero", "X-Deadline-Ms") from error
+
+
+async def _complete(
+    embedder: Embedder, items: list[Item], cached: list[Embedding | None], deadline: Deadline
+) -> list[Embedding]:
+    missing = [i for i, embedding in enumerate(cached) if embedding is None]
+    results = await embedder.encode([items[i] for i in missing], deadline) if missing else []
+    complete = list(cached)
+    for i, result in zip(missing, results, strict=True):
+        if isinstance(result, ApiError):
+            raise result.at(f"input[{i}]")
+        complete[i] = result
+    return [embedding for embedding in complete if embedding is not None]
+
+
+def _split(items: list[Item | ApiError]) -> tuple[list[Item], list[int], dict[int, ApiError]]:
+    good = [(i, item) for i, item in enumerate(items) if isinstance(item, Item)]
+    bad = {i: item for i, item in enumerate(items) if isinstance(item, ApiError)}
+    return [item for _, item in good], [i for i, _ in good], bad
+
+
+def _check_count(name: str, count: int, limit: int) -> None:
+    if count > limit:
+        raise TooLarge(f"{name}: at most {limit} in one request", name)
+
+
+def _check_dimensions(dimensions: int | None, embedder: Embedder) -> None:
+    model = embedder.description
+    if dimensions is not None and model is not None and dimensions != model.dimension:
+        raise InvalidRequest(f"dimensions: this model has {model.dimension} and can't be shortened", "dimensions")
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await send({"type": "lifespan.shutdown.complete"})
+            return

@@ -1,0 +1,263 @@
+"""The cascade: ask the cache, then the fast tier, and where its margin is too small take a second look."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cache.two_level import EmbeddingCache
+from router.budget import EscalationBudget
+from router.comparison import Comparison
+from router.confidence import Verdict
+from router.deadline import Deadline
+from router.embedder import Embedder, Embedding
+from router.errors import (
+    ApiError,
+    BadImage,
+    DeadlineExceeded,
+    InvalidRequest,
+    Overloaded,
+    TooLarge,
+    UnknownKey,
+    UnsupportedMedia,
+)
+from router.items import Item
+from router.policy import Policy
+from router.schemas import TierChoice
+
+TierName = Literal["fast", "accurate"]
+DegradedReason = Literal["accurate_shed", "accurate_open", "accurate_timeout", "budget"]
+CALLERS_FAULTS = (BadImage, InvalidRequest, TooLarge, UnknownKey, UnsupportedMedia)
+# What is kept of the deadline to answer with the fast tier's decision when the second look takes too long.
+RESERVE_SHARE, RESERVE_MAX_S = 0.1, 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Images to compare with texts, all of them read and valid."""
+
+    images: tuple[Item, ...]
+    texts: tuple[Item, ...]
+    threshold: float | None
+    tier: TierChoice
+
+    @property
+    def has_decision(self) -> bool:
+        """Whether there is anything to be unsure of."""
+        return self.threshold is not None or len(self.texts) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One image's answer: who gave it, how sure it is, and what came from the cache.
+
+    `columns` are the positions of the texts that the verdict's arrays speak of; a text that failed has none.
+    """
+
+    verdict: Verdict
+    columns: tuple[int, ...]
+    tier: TierName
+    escalated: bool
+    degraded: DegradedReason | None
+    image_hit: bool
+    text_hits: int
+    text_misses: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything that is to say about one request; body, headers and metrics are made from it."""
+
+    decisions: tuple[Decision | ApiError, ...]
+    text_errors: dict[int, ApiError]
+    token_count: int
+    policy_version: str
+    timings_ms: dict[str, float]
+
+
+@dataclass(slots=True)
+class _Run:
+    """One request on its way through the cascade."""
+
+    question: Question
+    policy: Policy
+    deadline: Deadline
+    started: float
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+class Cascade:
+    """Both tiers behind one question."""
+
+    def __init__(
+        self,
+        fast: Embedder,
+        accurate: Embedder,
+        cache: EmbeddingCache,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fast = fast
+        self._accurate = accurate
+        self._cache = cache
+        self._budget = EscalationBudget()
+        self._clock = clock
+
+    async def answer(self, question: Question, policy: Policy, deadline: Deadline) -> Outcome:
+        """Decide every image of a question.
+
+        Raises:
+            ApiError: A text could not be embedded for a reason that is not the text's own.
+        """
+        run = _Run(question, policy, deadline, self._clock())
+        fast, accurate = await self._look_up(run)
+        if question.tier == "auto" and question.has_decision:
+            decisions = await self._cascade(run, fast, accurate)
+        else:
+            tier: TierName = "accurate" if question.tier == "accurate" else "fast"
+            comparison = accurate if tier == "accurate" else fast
+            await self._complete(run, tier, comparison, range(len(question.images)))
+            decisions = [self._decide(run, tier, comparison, i) for i in range(len(question.images))]
+        used = {d.tier for d in decisions if isinstance(d, Decision)} or {"fast"}
+        views = [view for name, view in (("fast", fast), ("accurate", accurate)) if name in used]
+        return Outcome(
+            decisions=tuple(decisions),
+            text_errors=views[0].text_errors,
+            token_count=views[0].token_count,
+            policy_version=policy.version,
+            timings_ms={**run.timings_ms, "total": (self._clock() - run.started) * 1e3},
+        )
+
+    async def _look_up(self, run: _Run) -> tuple[Comparison, Comparison]:
+        """One lookup for whatever tiers the question may use."""
+        question = run.question
+        items = [*question.images, *question.texts]
+        wanted = _tiers_wanted(question)
+        fast = self._fast.lookups(items) if "fast" in wanted else []
+        accurate = self._accurate.lookups(items) if "accurate" in wanted else []
+        rows = await self._cache.get_many([*fast, *accurate])
+        run.timings_ms["cache"] = (self._clock() - run.started) * 1e3
+        views = []
+        for embedder, found in ((self._fast, rows[: len(fast)]), (self._accurate, rows[len(fast) :])):
+            cached = [embedder.found(item, row) for item, row in zip(items, found, strict=False)]
+            views.append(Comparison(question.images, question.texts, cached or [None] * len(items)))
+        return views[0], views[1]
+
+    async def _cascade(self, run: _Run, fast: Comparison, accurate: Comparison) -> list[Decision | ApiError]:
+        every = range(len(run.question.images))
+        # An accurate answer that is already paid for is the one to give.
+        free = {i for i in every if accurate.is_complete(i)}
+        decisions: dict[int, Decision | ApiError] = {i: self._decide(run, "accurate", accurate, i) for i in free}
+        rest = [i for i in every if i not in free]
+        await self._complete(run, "fast", fast, rest)
+        decisions |= {i: self._decide(run, "fast", fast, i) for i in rest}
+        now = self._clock()
+        self._budget.decide(len(every), now)
+        uncertain = [i for i in rest if _is_uncertain(decisions[i], run.policy)]
+        looked, over = self._within_budget(uncertain, run.policy, now)
+        decisions |= {i: _degrade(decisions[i], "budget", _over_budget(), run.policy) for i in over}
+        decisions |= await self._second_look(run, accurate, {i: decisions[i] for i in looked})
+        return [decisions[i] for i in every]
+
+    def _within_budget(self, uncertain: Sequence[int], policy: Policy, now: float) -> tuple[list[int], list[int]]:
+        looked = [i for i in uncertain if self._budget.take(policy.escalation_budget, now)]
+        return looked, [i for i in uncertain if i not in set(looked)]
+
+    async def _second_look(
+        self, run: _Run, accurate: Comparison, first: dict[int, Decision | ApiError]
+    ) -> dict[int, Decision | ApiError]:
+        if not first:
+            return {}
+        now = self._clock()
+        left_s = run.deadline.left_s(now)
+        patience = run.deadline.earlier_by(min(RESERVE_MAX_S, RESERVE_SHARE * left_s))
+        await self._complete(run, "accurate", accurate, list(first), patience)
+        second: dict[int, Decision | ApiError] = {}
+        for i, decision in first.items():
+            error = accurate.error_for(i)
+            if error is None:
+                second[i] = self._decide(run, "accurate", accurate, i, escalated=True)
+            elif isinstance(error, CALLERS_FAULTS):
+                second[i] = error
+            else:
+                second[i] = _degrade(decision, _reason(error), error, run.policy)
+        return second
+
+    async def _complete(
+        self,
+        run: _Run,
+        tier: TierName,
+        comparison: Comparison,
+        images: Sequence[int],
+        deadline: Deadline | None = None,
+    ) -> None:
+        """Have the tier embed what these images' comparison lacks."""
+        missing = comparison.missing(images)
+        if not missing:
+            return
+        embedder = self._fast if tier == "fast" else self._accurate
+        began = self._clock()
+        results = await embedder.encode([comparison.items[i] for i in missing], deadline or run.deadline)
+        comparison.fill(missing, results)
+        queue_ms = max((r.queue_ms for r in results if isinstance(r, Embedding)), default=0.0)
+        run.timings_ms["queue"] = run.timings_ms.get("queue", 0.0) + queue_ms
+        run.timings_ms[tier] = (self._clock() - began) * 1e3
+
+    def _decide(
+        self, run: _Run, tier: TierName, comparison: Comparison, image: int, *, escalated: bool = False
+    ) -> Decision | ApiError:
+        error = comparison.image_error(image)
+        if error is not None:
+            return error
+        comparison.raise_if_texts_failed()
+        embedder = self._fast if tier == "fast" else self._accurate
+        hits, misses = comparison.text_cache_use
+        return Decision(
+            verdict=comparison.judge(image, embedder.scale, run.question.threshold),
+            columns=comparison.columns,
+            tier=tier,
+            escalated=escalated,
+            degraded=None,
+            image_hit=comparison.image_hit(image),
+            text_hits=hits,
+            text_misses=misses,
+        )
+
+
+def _tiers_wanted(question: Question) -> tuple[TierName, ...]:
+    if question.tier != "auto":
+        return (question.tier,)
+    return ("fast", "accurate") if question.has_decision else ("fast",)
+
+
+def _is_uncertain(decision: Decision | ApiError, policy: Policy) -> bool:
+    return isinstance(decision, Decision) and decision.verdict.margin < policy.threshold
+
+
+def _reason(error: ApiError) -> DegradedReason:
+    if isinstance(error, Overloaded):
+        return "accurate_shed"
+    if isinstance(error, DeadlineExceeded):
+        return "accurate_timeout"
+    return "accurate_open"
+
+
+def _over_budget() -> ApiError:
+    return Overloaded("the escalation budget is spent", retry_after_s=1)
+
+
+def _degrade(
+    decision: Decision | ApiError, reason: DegradedReason, error: ApiError, policy: Policy
+) -> Decision | ApiError:
+    """The fast tier's decision, marked, or the error, as the policy says."""
+    if isinstance(decision, ApiError) or policy.degraded == "fail":
+        return decision if isinstance(decision, ApiError) else error
+    return Decision(
+        verdict=decision.verdict,
+        columns=decision.columns,
+        tier=decision.tier,
+        escalated=False,
+        degraded=reason,
+        image_hit=decision.image_hit,
+        text_hits=decision.text_hits,
+        text_misses=decision.text_misses,
+    )

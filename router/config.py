@@ -1,0 +1,74 @@
+"""The configuration of one deployment, composed from what each part may be set to."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cache.config import CacheConfig
+from router.breaker import BreakerConfig
+from router.policy import Policy
+from tiers.config import AutoscalingConfig, ResourcesConfig, TierConfig
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerConfig(_Strict):
+    """Where the service listens."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on; loopback unless told otherwise.")
+    port: int = Field(default=8000, ge=0, le=65535, description="TCP port; 0 chooses a free one.")
+
+
+class LimitsConfig(_Strict):
+    """What one request may ask for, checked before any work."""
+
+    body_bytes: int = Field(default=8 * 2**20, ge=1, description="Size of a request's body, in bytes.")
+    images: int = Field(default=64, ge=1, description="Images in one request.")
+    texts: int = Field(default=1024, ge=1, description="Texts in one request.")
+    text_chars: int = Field(default=4096, ge=1, description="Characters of one text.")
+
+
+class RouterConfig(_Strict):
+    """The router deployment and its bounds."""
+
+    resources: ResourcesConfig = ResourcesConfig()
+    autoscaling: AutoscalingConfig = AutoscalingConfig(target_ongoing_requests=100)
+    max_ongoing_requests: int = Field(
+        default=2000, ge=1, description="Requests one router replica admits at once (Serve's own bound)."
+    )
+    max_in_flight: int = Field(
+        default=1500, ge=1, description="Requests one router replica works on; the next is answered 503."
+    )
+    max_pending_items: int = Field(
+        default=2048, ge=1, description="Items waiting for or at one tier, per router replica; more are shed."
+    )
+    calls_in_flight: int = Field(
+        default=4, ge=1, description="Calls to one tier in progress at once; misses gather meanwhile."
+    )
+    items_per_call: int = Field(default=32, ge=1, le=1024, description="Items in one call to a tier.")
+    bytes_per_call: int = Field(
+        default=3 * 2**20,
+        ge=1,
+        description="Bytes of images in one call to a tier (one image may exceed it).",
+    )
+    deadline_s: float = Field(default=30.0, gt=0, description="Seconds a request may take, unless it says less.")
+    breaker: BreakerConfig = BreakerConfig()
+    cache_breaker: BreakerConfig = BreakerConfig()
+
+
+class TiersConfig(_Strict):
+    """Both tiers."""
+
+    fast: TierConfig
+    accurate: TierConfig
+
+
+class AppArgs(_Strict):
+    """Everything one deployment file says."""
+
+    server: ServerConfig = ServerConfig()
+    limits: LimitsConfig = LimitsConfig()
+    router: RouterConfig = RouterConfig()
+    cache: CacheConfig = CacheConfig()
+    tiers: TiersConfig
+    policy: Policy = Policy()

@@ -1,0 +1,90 @@
+"""Read a deployment file: YAML in, validated configuration out."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from router.config import AppArgs
+from router.errors import ConfigInvalid
+
+
+def load_config(path: Path, overrides: Mapping[str, object] | None = None) -> AppArgs:
+    """Load, validate and resolve the deployment file at `path`.
+
+    Args:
+        path: The YAML file.
+        overrides: Values that replace the file's `server` keys (from the command line).
+
+    Raises:
+        ConfigInvalid: The file is missing, no YAML, or not a valid configuration; the message names each
+            wrong key by its path and says what is allowed.
+    """
+    document = _read(path)
+    if overrides:
+        document["server"] = {**_mapping(document.get("server")), **overrides}
+    try:
+        args = AppArgs.model_validate(document)
+    except ValidationError as error:
+        raise ConfigInvalid(_explain(path, error)) from error
+    return _with_absolute_paths(args, path.resolve().parent)
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(f"{path}: cannot be read ({type(error).__name__})") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigInvalid(f"{path}: not YAML{where}") from error
+    if not isinstance(document, dict):
+        raise ConfigInvalid(f"{path}: expected keys and values at the top level")
+    return document
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    lines = [f"{path}: {len(error.errors())} problem(s)"]
+    lines += [_explain_one(detail) for detail in error.errors(include_url=False)]
+    return "\n".join(lines)
+
+
+def _explain_one(detail: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in detail["loc"]) or "(top level)"
+    if detail["type"] == "extra_forbidden":
+        parent = ".".join(str(part) for part in detail["loc"][:-1])
+        allowed = ", ".join(sorted(_allowed_keys(parent)))
+        return f"  {where}: unknown key; allowed here: {allowed}"
+    return f"  {where}: {detail['msg']}"
+
+
+def _allowed_keys(parent: str) -> set[str]:
+    model: object = AppArgs
+    for part in filter(None, parent.split(".")):
+        fields = getattr(model, "model_fields", {})
+        model = fields[part].annotation if part in fields else None
+    return set(getattr(model, "model_fields", {}))
+
+
+def _with_absolute_paths(args: AppArgs, base: Path) -> AppArgs:
+    """Replicas run in another working directory: relative paths mean beside the file."""
+    tiers = {}
+    for name in ("fast", "accurate"):
+        tier = getattr(args.tiers, name)
+        model = tier.model
+        update: dict[str, object] = {}
+        if model.architecture.startswith("local-dir:"):
+            folder = model.architecture.removeprefix("local-dir:")
+            update["architecture"] = "local-dir:" + os.path.normpath(base / folder)
+        if model.bpe_file:
+            update["bpe_file"] = os.path.normpath(base / model.bpe_file)
+        tiers[name] = tier.model_copy(update={"model": model.model_copy(update=update)})
+    return args.model_copy(update={"tiers": args.tiers.model_copy(update=tiers)})

@@ -1,0 +1,235 @@
+"""One tier as the cascade sees it: embeddings from the cache, and what is missing from the tier, once.
+
+A text's cached row has one column more than its embedding: its token count, so that `usage` needs no tokenizer.
+"""
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.errors import LeaderGone
+from cache.keys import EmbeddingSpace, namespace, storage_key
+from cache.single_flight import SingleFlight
+from cache.two_level import EmbeddingCache, Entry, Lookup
+from router.confidence import Scale
+from router.deadline import Deadline
+from router.errors import ApiError, DeadlineExceeded, InternalError, Unavailable, UnknownKey
+from router.items import Item, Modality
+from router.tier_calls import Encoded, TierCalls
+from tiers.messages import ModelDescription
+
+FloatVector = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """One embedding, float32, shape (dimension,), unit length; where it came from and what it took."""
+
+    vector: FloatVector
+    token_count: int
+    is_hit: bool
+    queue_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Space:
+    description: ModelDescription
+    names: dict[Modality, bytes]
+
+    def lookup(self, item: Item) -> Lookup:
+        return Lookup(self.key(item), self.columns(item.modality), item.length)
+
+    def key(self, item: Item) -> bytes:
+        return storage_key(self.names[item.modality], item.digest)
+
+    def columns(self, modality: Modality) -> int:
+        return self.description.dimension + (modality == "text")
+
+
+class Embedder:
+    """Embeddings of one tier's model."""
+
+    def __init__(
+        self,
+        calls: TierCalls,
+        cache: EmbeddingCache,
+        dtype: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._calls = calls
+        self._cache = cache
+        self._dtype = dtype
+        self._clock = clock
+        self._space: _Space | None = None
+        self._flight: SingleFlight[Embedding] = SingleFlight()
+
+    @property
+    def calls(self) -> TierCalls:
+        """The way to the tier."""
+        return self._calls
+
+    @property
+    def description(self) -> ModelDescription | None:
+        """The tier's model, or None before the tier has come up."""
+        return self._space.description if self._space else None
+
+    @property
+    def model_id(self) -> str | None:
+        """`id@revision` of the tier's model, or None before the tier has come up."""
+        model = self.description
+        return f"{model.model}@{model.revision}" if model else None
+
+    @property
+    def scale(self) -> Scale:
+        """How the tier's model turns cosines into logits.
+
+        Raises:
+            Unavailable: The tier has not come up yet.
+        """
+        model = self._known().description
+        return Scale(model.logit_scale, model.logit_bias, model.has_sigmoid)
+
+    def use(self, description: ModelDescription) -> None:
+        """Take over a tier's description; a changed model is a new space of keys, so nothing old is found."""
+        names = {modality: _space_name(modality, description, self._dtype) for modality in _MODALITIES}
+        self._space = _Space(description, names)
+
+    async def refresh(self, timeout_s: float) -> None:
+        """Ask the tier for its description and use it; raises as the tier's handle does."""
+        self.use(await self._calls.describe(timeout_s))
+
+    def lookups(self, items: Sequence[Item]) -> list[Lookup]:
+        """What to ask the cache for; empty while the tier's model is not known."""
+        return [self._space.lookup(item) for item in items] if self._space else []
+
+    def found(self, item: Item, row: FloatVector | None) -> Embedding | None:
+        """A cached row as an embedding."""
+        return None if row is None else _from_row(item.modality, row)
+
+    async def cached(self, items: Sequence[Item]) -> list[Embedding | None]:
+        """What the cache has of these items."""
+        rows = await self._cache.get_many(self.lookups(items)) or [None] * len(items)
+        return [self.found(item, row) for item, row in zip(items, rows, strict=True)]
+
+    async def encode(self, items: Sequence[Item], deadline: Deadline) -> list[Embedding | ApiError]:
+        """Embed items that the cache has not, each once however many ask for it at the same time.
+
+        One item's error is its result; nothing is raised.
+        """
+        if self._space is None:
+            return [Unavailable("the tier has not come up yet", retry_after_s=1) for _ in items]
+        results = await self._encode_once(items, deadline)
+        again = [
+            index
+            for index, result in enumerate(results)
+            # The one who led this item had less time than we have: ask anew with ours.
+            if isinstance(result, DeadlineExceeded) and deadline.left_s(self._clock()) > 0
+        ]
+        if again:
+            retried = await self._encode_once([items[index] for index in again], deadline)
+            for index, result in zip(again, retried, strict=True):
+                results[index] = result
+        return results
+
+    async def _encode_once(self, items: Sequence[Item], deadline: Deadline) -> list[Embedding | ApiError]:
+        space = self._known()
+        claim = self._flight.claim(space.key(item) for item in items if item.content is not None)
+        led = set(claim.led)
+        leading = [item for item in items if item.content is not None and space.key(item) in led]
+        self._lead(space, _unique(leading, space), deadline)
+        if claim.futures:
+            await asyncio.wait(claim.futures.values(), timeout=deadline.left_s(self._clock()))
+        return [self._result(claim.futures, space.key(item)) for item in items]
+
+    def _lead(self, space: _Space, items: Sequence[Item], deadline: Deadline) -> None:
+        # Between our lookup and our claim another flight may have ended: its vector is in the first level.
+        rows = self._cache.get_many_now([space.lookup(item) for item in items])
+        missing: list[Item] = []
+        for item, row in zip(items, rows, strict=True):
+            if row is None:
+                missing.append(item)
+            else:
+                self._flight.resolve(space.key(item), _from_row(item.modality, row))
+        if not missing:
+            return
+        try:
+            answers = self._calls.submit(missing, deadline)
+        except ApiError as error:
+            for item in missing:
+                self._flight.fail(space.key(item), error)
+            return
+        for item, answer in zip(missing, answers, strict=True):
+            answer.add_done_callback(functools.partial(self._land, space, item))
+
+    def _land(self, space: _Space, item: Item, answer: asyncio.Future[Encoded]) -> None:
+        key = space.key(item)
+        error = answer.exception()
+        if error is not None:
+            self._flight.fail(key, error if isinstance(error, ApiError) else InternalError())
+            return
+        encoded = answer.result()
+        if encoded.revision == space.description.revision:
+            row = _to_row(item.modality, encoded)
+            self._cache.put([Entry(key, row, item.length or 0)])
+        elif self._space is space:
+            # The tier was rolled to another model: what it says of itself is asked anew, and nothing is cached
+            # under the old model's name.
+            self._space = None
+        self._flight.resolve(
+            key, Embedding(encoded.vector, encoded.token_count, is_hit=False, queue_ms=encoded.queue_ms)
+        )
+
+    def _result(self, futures: dict[bytes, asyncio.Future[Embedding]], key: bytes) -> Embedding | ApiError:
+        future = futures.get(key)
+        if future is None:
+            return UnknownKey("this content key is unknown or evicted; send the bytes again")
+        if not future.done():
+            return DeadlineExceeded("the deadline passed while the tier was working")
+        error = future.exception()
+        if error is None:
+            return future.result()
+        if isinstance(error, LeaderGone):
+            return Unavailable("the service is stopping")
+        return error if isinstance(error, ApiError) else InternalError()
+
+    def _known(self) -> _Space:
+        if self._space is None:
+            raise Unavailable("the tier has not come up yet", retry_after_s=1)
+        return self._space
+
+
+_MODALITIES: tuple[Modality, ...] = ("image", "text")
+
+
+def _space_name(modality: Modality, model: ModelDescription, dtype: str) -> bytes:
+    return namespace(
+        EmbeddingSpace(
+            modality=modality,
+            model=model.model,
+            revision=model.revision,
+            preprocessing=model.preprocessing,
+            precision=f"{model.precision}/{dtype}",
+            tenant_salt="",
+        )
+    )
+
+
+def _unique(items: Sequence[Item], space: _Space) -> list[Item]:
+    return list({space.key(item): item for item in items}.values())
+
+
+def _to_row(modality: Modality, encoded: Encoded) -> FloatVector:
+    if modality == "image":
+        return encoded.vector
+    return np.append(encoded.vector, np.float32(encoded.token_count)).astype(np.float32)
+
+
+def _from_row(modality: Modality, row: FloatVector) -> Embedding:
+    if modality == "image":
+        return Embedding(row, 0, is_hit=True)
+    return Embedding(row[:-1], int(row[-1]), is_hit=True)

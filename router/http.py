@@ -1,0 +1,184 @@
+"""HTTP in and out over raw ASGI: bounded bodies, JSON or msgpack, one way to send an answer."""
+
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgpack
+import orjson
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from router.errors import ApiError, InvalidRequest, TooLarge, UnsupportedMedia
+
+logger = logging.getLogger(__name__)
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Body = TypeVar("Body", bound=BaseModel)
+
+JSON, MSGPACK = "application/json", "application/msgpack"
+MAX_REQUEST_ID_CHARS = 128
+# A body over its limit is read on and thrown away up to this many times the limit, so that a client still
+# writing gets to read the 413; beyond it the connection is closed.
+DISCARD_FACTOR = 4
+_TYPE_NAMES = {
+    "missing": "this field is required",
+    "extra_forbidden": "unknown field",
+    "list_type": "expected a list",
+    "string_type": "expected a string",
+    "bool_type": "expected true or false",
+    "int_type": "expected a whole number",
+    "int_parsing": "expected a whole number",
+    "float_type": "expected a number",
+    "float_parsing": "expected a number",
+    "finite_number": "expected a finite number",
+    "too_short": "expected at least one item",
+    "literal_error": "not one of the allowed values",
+    "greater_than_equal": "too small",
+    "less_than_equal": "too large",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request: its method, path, headers (lower-case names) and the id that logs and answers carry.
+
+    `names_itself` is False where the server around us puts the id on the answer.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    request_id: str
+    receive: Receive
+    names_itself: bool = True
+
+    @property
+    def content_type(self) -> str:
+        """Media type of the body, without parameters; JSON where the client names none."""
+        return self.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+
+    @property
+    def wants_msgpack(self) -> bool:
+        """Whether the answer goes out as msgpack: asked for, or the body came in so."""
+        accept = self.headers.get("accept", "*/*")
+        return MSGPACK in accept or (self.content_type == MSGPACK and JSON not in accept)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer before it is encoded: a body for JSON or msgpack, or ready bytes with their type."""
+
+    body: object
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    media_type: str | None = None
+
+
+def read_request(scope: Scope, receive: Receive, *, names_itself: bool = True) -> Request:
+    """The request of an ASGI scope, with its id echoed or made."""
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    given = headers.get("x-request-id", "")
+    is_usable = given.isascii() and given.isprintable() and 0 < len(given) <= MAX_REQUEST_ID_CHARS
+    request_id = given if is_usable else uuid.uuid4().hex
+    return Request(scope["method"], scope["path"], headers, request_id, receive, names_itself)
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        TooLarge: It is longer than `max_bytes`, whatever Content-Length says.
+        InvalidRequest: The client went away in the middle.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise InvalidRequest("the body was cut off")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size <= max_bytes:
+            chunks.append(chunk)
+        elif size > DISCARD_FACTOR * max_bytes:
+            break
+        more = message.get("more_body", False)
+    if size > max_bytes:
+        raise TooLarge(f"a body has at most {max_bytes} bytes")
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def parse_body(request: Request, data: bytes, model: type[Body]) -> Body:
+    """Decode by content type and validate.
+
+    Raises:
+        UnsupportedMedia: The content type is neither JSON nor msgpack.
+        InvalidRequest: The body can't be decoded, or is not what the route takes.
+    """
+    document = _decode(request.content_type, data)
+    if not isinstance(document, dict):
+        raise InvalidRequest("the body is an object with named fields")
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise _explain(error.errors(include_url=False)[0]) from error
+
+
+def _decode(content_type: str, data: bytes) -> object:
+    try:
+        if content_type == JSON:
+            return orjson.loads(data)
+        if content_type == MSGPACK:
+            return msgpack.unpackb(data, raw=False, strict_map_key=True)
+    except (orjson.JSONDecodeError, ValueError, msgpack.UnpackException, RecursionError) as error:
+        name = "JSON" if content_type == JSON else "msgpack"
+        raise InvalidRequest(f"the body is not valid {name}") from error
+    raise UnsupportedMedia(f"content type must be {JSON} or {MSGPACK}")
+
+
+def _explain(detail: ErrorDetails) -> ApiError:
+    param = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in detail["loc"]).lstrip(".")
+    text = _TYPE_NAMES.get(detail["type"], "not what this field takes")
+    if detail["type"] == "literal_error":
+        text = f"expected {detail['ctx']['expected']}"
+    return InvalidRequest(f"{param}: {text}" if param else text, param or None)
+
+
+def error_response(error: ApiError) -> Response:
+    """An error in the contract's one shape."""
+    headers = {} if error.retry_after_s is None else {"retry-after": str(error.retry_after_s)}
+    if error.status == 503 and error.retry_after_s is None:
+        headers["retry-after"] = "1"
+    return Response(error.body(), error.status, headers)
+
+
+async def send_response(request: Request, response: Response, send: Send) -> None:
+    """Encode and send."""
+    if response.media_type is not None:
+        media_type, body = response.media_type, response.body
+        payload = body if isinstance(body, bytes) else str(body).encode()
+    elif request.wants_msgpack:
+        media_type, payload = MSGPACK, msgpack.packb(response.body, default=_plain)
+    else:
+        media_type, payload = JSON, orjson.dumps(response.body, option=orjson.OPT_SERIALIZE_NUMPY)
+    headers = {"content-type": media_type, "content-length": str(len(payload)), **response.headers}
+    if request.names_itself:
+        headers["x-request-id"] = request.request_id
+    await send(
+        {
+            "type": "http.response.start",
+            "status": response.status,
+            "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers.items()],
+        }
+    )
+    await send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else payload})
+
+
+def _plain(value: Any) -> object:
+    """Arrays of a msgpack answer as lists; whole vectors were made bytes before."""
+    return value.tolist()

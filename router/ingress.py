@@ -1,0 +1,130 @@
+"""The router as a Ray Serve deployment: it wires cache, tiers and cascade together and serves the API."""
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from contextlib import suppress
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from cache.errors import SecretUnavailable
+from cache.keys import ContentHasher
+from cache.open import load_secret, open_cache
+from cache.two_level import EmbeddingCache
+from router.api import Api, Service
+from router.breaker import CircuitBreaker
+from router.cascade import Cascade
+from router.config import AppArgs
+from router.embedder import Embedder
+from router.errors import RouterError
+from router.items import ItemReader
+from router.policy import Policy
+from router.readiness import Readiness
+from router.tier_calls import TierCalls
+from router.tier_handle import ServeTierHandle
+
+logger = logging.getLogger(__name__)
+REDIS_PASSWORD_VARIABLE = "SECONDLOOK_REDIS_PASSWORD"  # noqa: S105 - a variable's name
+DESCRIBE_TIMEOUT_S = 5.0
+SETTLE_PERIOD_S = 0.25
+
+
+@serve.ingress()
+class RouterReplica:
+    """One router. It holds no model; losing it loses only what was in flight."""
+
+    def __init__(self, args: AppArgs, fast: DeploymentHandle, accurate: DeploymentHandle) -> None:
+        self._args = args
+        self._handles = {"fast": fast, "accurate": accurate}
+        self._policy = args.policy
+        self._service: Service | None = None
+        self._cache: EmbeddingCache | None = None
+        self._has_shared_secret = False
+        self._settling: asyncio.Task[None] | None = None
+
+    async def __serve_build_asgi_app__(self) -> Api:
+        """Open the cache and build the API inside the event loop that will serve it."""
+        args = self._args
+        password = os.environ.get(REDIS_PASSWORD_VARIABLE)
+        secret = await self._load_secret(password)
+        self._cache = await open_cache(
+            args.cache,
+            CircuitBreaker(args.router.cache_breaker),
+            redis_password=password,
+            secret=secret if self._has_shared_secret else None,
+        )
+        fast, accurate = (self._embedder(name, self._cache) for name in ("fast", "accurate"))
+        self._service = Service(
+            cascade=Cascade(fast, accurate, self._cache),
+            fast=fast,
+            accurate=accurate,
+            reader=self._reader(secret),
+            limits=args.limits,
+            readiness=Readiness(fast, accurate),
+            policy=self._policy,
+            deadline_s=args.router.deadline_s,
+            max_in_flight=args.router.max_in_flight,
+        )
+        self._settling = asyncio.create_task(self._settle(self._service, password), name="settle")
+        # Serve appends X-Request-Id to every answer itself.
+        return Api(self._service, names_requests=False)
+
+    def reconfigure(self, policy: dict[str, object]) -> None:
+        """Swap the policy: one reference, between two requests. Serve passes the document it was given."""
+        self._policy = Policy.model_validate(policy)
+        if self._service is not None:
+            self._service.policy = self._policy
+
+    async def check_health(self) -> None:
+        """Fail when a background task has ended.
+
+        Raises:
+            RouterError: The replica should be replaced.
+        """
+        if self._settling is not None and self._settling.done():
+            raise RouterError("the task that follows the tiers has ended")
+        if self._cache is not None and not self._cache.is_alive:
+            raise RouterError("the cache's background work has ended")
+
+    async def __del__(self) -> None:
+        """Write what is still to be written; Serve awaits this before the replica ends."""
+        if self._settling is not None:
+            self._settling.cancel()
+        if self._cache is not None:
+            await self._cache.close()
+
+    def _embedder(self, name: str, cache: EmbeddingCache) -> Embedder:
+        config = self._args.router
+        handle = ServeTierHandle(self._handles[name])
+        calls = TierCalls(handle, CircuitBreaker(config.breaker), config, time.monotonic)
+        return Embedder(calls, cache, self._args.cache.dtype)
+
+    def _reader(self, secret: bytes) -> ItemReader:
+        hasher = ContentHasher(secret, self._args.cache.image_digest)
+        return ItemReader(hasher, self._args.limits.text_chars)
+
+    async def _load_secret(self, password: str | None) -> bytes:
+        """The deployment's hash secret; one of our own while the place where it is kept can't be reached."""
+        try:
+            secret = await load_secret(self._args.cache, redis_password=password)
+        except SecretUnavailable:
+            logger.warning("the shared hash secret can't be had; hits begin when it can")
+            return secrets.token_bytes(32)
+        self._has_shared_secret = True
+        return secret
+
+    async def _settle(self, service: Service, password: str | None) -> None:
+        """Learn what is not known yet: tiers' models after start or roll, the secret after an outage."""
+        while True:
+            for embedder in (service.fast, service.accurate):
+                if embedder.description is None:
+                    with suppress(RouterError, TimeoutError):
+                        await embedder.refresh(DESCRIBE_TIMEOUT_S)
+            if not self._has_shared_secret:
+                secret = await self._load_secret(password)
+                if self._has_shared_secret:
+                    service.reader = self._reader(secret)
+            await asyncio.sleep(SETTLE_PERIOD_S)

@@ -1,0 +1,137 @@
+"""Turn one raw item of a request into bytes or text with its content key, or into its own error."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from cache.errors import InvalidKey
+from cache.keys import ContentHasher, parse_public_key, public_key
+from router.errors import ApiError, InvalidRequest, TooLarge
+
+Modality = Literal["image", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image or text. `content` is None where only its key was sent."""
+
+    modality: Modality
+    digest: bytes
+    content: bytes | str | None
+    length: int | None
+
+    @property
+    def key(self) -> str:
+        """The content key callers may send instead of the bytes."""
+        return public_key(self.digest, self.modality)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemReader:
+    """Reads raw items of one service: its hasher and its limits."""
+
+    hasher: ContentHasher
+    text_chars: int
+
+    def read(self, raw: object, plain: Modality, wanted: Modality | None = None) -> Item:
+        """Read one item.
+
+        Args:
+            raw: What the body holds: a string, bytes or a mapping with one key.
+            plain: What a bare string is.
+            wanted: The modality that is allowed here, or None for both.
+
+        Raises:
+            ApiError: The item is malformed or over a limit.
+        """
+        item = self._read(raw, plain)
+        if wanted is not None and item.modality != wanted:
+            raise InvalidRequest(f"expected {_with_article(wanted)}, not {_with_article(item.modality)}")
+        return item
+
+    def _read(self, raw: object, plain: Modality) -> Item:
+        if isinstance(raw, (str, bytes)):
+            return self._image(raw) if plain == "image" or isinstance(raw, bytes) else self._text(raw)
+        if not isinstance(raw, Mapping) or len(raw) != 1:
+            raise InvalidRequest("an item is a string or an object with one of: text, image, image_url, key")
+        ((name, value),) = raw.items()
+        if name == "text" and isinstance(value, str):
+            return self._text(value)
+        if name == "image" and isinstance(value, (str, bytes)):
+            return self._image(value)
+        if name == "image_url":
+            return self._image_url(value)
+        if name == "key" and isinstance(value, str):
+            return _by_key(value)
+        raise InvalidRequest("an item is a string or an object with one of: text, image, image_url, key")
+
+    def _text(self, text: str) -> Item:
+        if not text:
+            raise InvalidRequest("a text has at least one character")
+        if len(text) > self.text_chars:
+            raise TooLarge(f"a text has at most {self.text_chars} characters")
+        return Item("text", self.hasher.text(text), text, len(text.encode("utf-8", "surrogatepass")))
+
+    def _image(self, raw: str | bytes) -> Item:
+        data = raw if isinstance(raw, bytes) else _decode_base64(raw)
+        if not data:
+            raise InvalidRequest("an image has at least one byte")
+        return Item("image", self.hasher.image(data), data, len(data))
+
+    def _image_url(self, value: object) -> Item:
+        url = value.get("url") if isinstance(value, Mapping) and len(value) == 1 else None
+        if not isinstance(url, str):
+            raise InvalidRequest("image_url is an object with one key: url")
+        if not url.startswith("data:"):
+            raise InvalidRequest("this service fetches no URLs; send a data: URL or the bytes")
+        return self._image(url)
+
+
+def read_all(
+    reader: ItemReader, raw_items: list[object], *, plain: Modality, wanted: Modality | None, param: str
+) -> list[Item | ApiError]:
+    """Read a list; each item stands for itself, and an error names its place."""
+    items: list[Item | ApiError] = []
+    for index, raw in enumerate(raw_items):
+        try:
+            items.append(reader.read(raw, plain, wanted))
+        except ApiError as error:
+            items.append(error.at(f"{param}[{index}]"))
+    return items
+
+
+def _by_key(key: str) -> Item:
+    try:
+        digest = parse_public_key(key)
+    except InvalidKey as error:
+        raise InvalidRequest("not a content key") from error
+    return Item("image" if key.startswith("i:") else "text", digest, None, None)
+
+
+def _decode_base64(raw: str) -> bytes:
+    payload = raw
+    if raw.startswith("data:"):
+        head, comma, payload = raw.partition(",")
+        if not comma or not head.endswith(";base64"):
+            raise InvalidRequest("a data: URL has the form data:image/...;base64,...")
+    try:
+        return binascii.a2b_base64(payload.encode("ascii"), strict_mode=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        compact = "".join(payload.split())
+        if compact != payload and compact.isascii():
+            return _decode_wrapped(compact)
+        raise InvalidRequest("an image is not valid base64") from error
+
+
+def _decode_wrapped(compact: str) -> bytes:
+    """Base64 as MIME wraps it, its line breaks already removed."""
+    try:
+        return base64.b64decode(compact, validate=True)
+    except binascii.Error as error:
+        raise InvalidRequest("an image is not valid base64") from error
+
+
+def _with_article(modality: Modality) -> str:
+    return {"image": "an image", "text": "a text"}[modality]

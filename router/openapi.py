@@ -1,0 +1,208 @@
+"""The OpenAPI document, made from the models that validate, and a reference page made from the document."""
+
+import functools
+import html
+import json
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from router.errors import (
+    ERROR_TABLE,
+    ApiError,
+    BadImage,
+    DeadlineExceeded,
+    InternalError,
+    InvalidRequest,
+    Overloaded,
+    TooLarge,
+    Unavailable,
+    UnknownKey,
+    UnknownModel,
+    UnsupportedMedia,
+)
+from router.schemas import (
+    EmbeddingsAnswer,
+    EmbeddingsRequest,
+    ErrorAnswer,
+    HealthAnswer,
+    ModelsAnswer,
+    SimilarityAnswer,
+    SimilarityRequest,
+)
+
+_POST_ERRORS: tuple[type[ApiError], ...] = (
+    InvalidRequest,
+    UnknownKey,
+    DeadlineExceeded,
+    TooLarge,
+    UnsupportedMedia,
+    BadImage,
+    InternalError,
+    Overloaded,
+    Unavailable,
+)
+_REF = "#/components/schemas/{model}"
+
+
+@functools.cache
+def openapi_document() -> dict[str, Any]:
+    """OpenAPI 3.1 of every route."""
+    models: list[type[BaseModel]] = [
+        SimilarityRequest,
+        SimilarityAnswer,
+        EmbeddingsRequest,
+        EmbeddingsAnswer,
+        ModelsAnswer,
+        HealthAnswer,
+        ErrorAnswer,
+    ]
+    _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Secondlook",
+            "version": _version(),
+            "description": "How similar are this picture and this text? Cached, cascaded, marked.",
+        },
+        "paths": _paths(),
+        "components": {"schemas": schemas["$defs"]},
+    }
+
+
+def _paths() -> dict[str, Any]:
+    embeddings_errors = (*_POST_ERRORS, UnknownModel)
+    return {
+        "/v1/similarity": _post(
+            "similarity", "Compare images with texts", SimilarityRequest, SimilarityAnswer, _POST_ERRORS
+        ),
+        "/v1/embeddings": _post(
+            "embeddings",
+            "Embed texts and images (OpenAI's route)",
+            EmbeddingsRequest,
+            EmbeddingsAnswer,
+            embeddings_errors,
+        ),
+        "/v1/models": _get("models", "What is served", ModelsAnswer),
+        "/healthz": _get("health", "Whether the process is alive", HealthAnswer),
+        "/readyz": _get("ready", "Whether the data plane answers a real inference", HealthAnswer, (Unavailable,)),
+    }
+
+
+def _post(
+    name: str,
+    summary: str,
+    body: type[BaseModel],
+    answer: type[BaseModel],
+    errors: tuple[type[ApiError], ...],
+) -> dict[str, Any]:
+    content = {media: {"schema": _ref(body)} for media in ("application/json", "application/msgpack")}
+    operation = _operation(name, summary, answer, errors)
+    deadline = {
+        "name": "X-Deadline-Ms",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "integer", "minimum": 1},
+        "description": "Milliseconds the answer may take.",
+    }
+    return {
+        "post": {
+            **operation,
+            "parameters": [*operation["parameters"], deadline],
+            "requestBody": {"required": True, "content": content},
+        }
+    }
+
+
+def _get(name: str, summary: str, answer: type[BaseModel], errors: tuple[type[ApiError], ...] = ()) -> dict[str, Any]:
+    return {"get": _operation(name, summary, answer, errors)}
+
+
+def _operation(name: str, summary: str, answer: type[BaseModel], errors: tuple[type[ApiError], ...]) -> dict[str, Any]:
+    responses: dict[str, Any] = {
+        "200": {"description": "The answer", "content": {"application/json": {"schema": _ref(answer)}}}
+    }
+    for error in ERROR_TABLE:
+        if error in errors:
+            responses.setdefault(str(error.status), _error_response(error, errors))
+    request_id = {
+        "name": "X-Request-Id",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string", "maxLength": 128},
+        "description": "Echoed in the answer and named in the logs.",
+    }
+    return {"operationId": name, "summary": summary, "parameters": [request_id], "responses": responses}
+
+
+def _error_response(error: type[ApiError], errors: tuple[type[ApiError], ...]) -> dict[str, Any]:
+    same_status = [other for other in errors if other.status == error.status]
+    codes = ", ".join(f"`{other.code}`" for other in same_status)
+    why = " ".join((other.__doc__ or "").split("\n")[0].removeprefix("Raised ") for other in same_status)
+    return {
+        "description": f"{codes}: {why}",
+        "content": {"application/json": {"schema": _ref(ErrorAnswer)}},
+    }
+
+
+def _ref(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _REF.format(model=model.__name__)}
+
+
+def _version() -> str:
+    try:
+        return version("secondlook")
+    except PackageNotFoundError:  # a checkout on the path, not installed
+        return "0"
+
+
+@functools.cache
+def reference_page() -> str:
+    """A page that shows the document without loading anything from elsewhere."""
+    document = openapi_document()
+    sections = [
+        _section(path, method, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+    models = "".join(
+        f"<details id='{html.escape(name)}'><summary><code>{html.escape(name)}</code></summary>"
+        f"<pre>{html.escape(json.dumps(schema, indent=2))}</pre></details>"
+        for name, schema in document["components"]["schemas"].items()
+    )
+    return _PAGE.format(version=html.escape(_version()), sections="".join(sections), models=models)
+
+
+def _section(path: str, method: str, operation: dict[str, Any]) -> str:
+    rows = "".join(
+        f"<tr><td>{status}</td><td>{html.escape(response['description'])}</td></tr>"
+        for status, response in operation["responses"].items()
+    )
+    body = operation.get("requestBody")
+    request = ""
+    if body:
+        name = body["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[-1]
+        request = f"<p>Body: <a href='#{name}'>{name}</a></p>"
+    return (
+        f"<section><h2><code>{method.upper()} {html.escape(path)}</code></h2>"
+        f"<p>{html.escape(operation['summary'])}</p>{request}"
+        f"<table><thead><tr><th>Status</th><th>When</th></tr></thead><tbody>{rows}</tbody></table></section>"
+    )
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Secondlook API</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
+table {{ border-collapse: collapse; }}
+td, th {{ text-align: left; vertical-align: top; padding: .2rem 1rem .2rem 0; border-bottom: 1px solid #8884; }}
+pre {{ overflow-x: auto; }}
+</style></head><body>
+<h1>Secondlook API <small>{version}</small></h1>
+<p>The machine-readable form is <a href="/openapi.json">/openapi.json</a>.</p>
+{sections}<h2>Bodies</h2>{models}
+</body></html>"""

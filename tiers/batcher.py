@@ -1,0 +1,144 @@
+"""Group items of many callers into runs of one encoder.
+
+An item waits only while the encoder is busy: what arrives meanwhile becomes the next run. So the wait is zero when
+idle, and the batch size follows the load.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from tiers.errors import BadItem, TierError
+from tiers.messages import FloatMatrix
+
+logger = logging.getLogger(__name__)
+Payload = TypeVar("Payload")
+Row = np.ndarray[tuple[int], np.dtype[np.float32]]
+
+
+@dataclass(slots=True)
+class _Item(Generic[Payload]):
+    payload: Payload
+    deadline: float
+    vector: asyncio.Future[Row]
+
+
+@dataclass(slots=True)
+class EncoderSlot:
+    """The one encoder of a replica: its thread, and the lock that lets one modality at a time run on it."""
+
+    thread: Executor
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    running_since: float | None = None
+
+    async def run(self, encode: Callable[[Sequence[Payload]], FloatMatrix], payloads: Sequence[Payload]) -> FloatMatrix:
+        """Encode on the thread, noting when it began. Hold `lock` before."""
+        self.running_since = time.monotonic()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.thread, encode, payloads)
+        finally:
+            self.running_since = None
+
+
+class Batcher(Generic[Payload]):
+    """Queue of one modality's items before the encoder."""
+
+    def __init__(
+        self, encode: Callable[[Sequence[Payload]], FloatMatrix], slot: EncoderSlot, *, max_items: int
+    ) -> None:
+        self._encode = encode
+        self._slot = slot
+        self._max_items = max_items
+        self._waiting: deque[_Item[Payload]] = deque()
+        self._arrived = asyncio.Event()
+        self._loop = asyncio.create_task(self._run())
+        self._loop.add_done_callback(self._fail_all)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the loop that serves this queue still runs."""
+        return not self._loop.done()
+
+    def submit(self, payload: Payload, deadline: float) -> asyncio.Future[Row]:
+        """Queue one item; its vector comes later, or `BadItem`. `deadline` is on the monotonic clock."""
+        vector: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
+        if self._loop.done():
+            vector.set_exception(TierError("the batching loop has ended"))
+            return vector
+        self._waiting.append(_Item(payload, deadline, vector))
+        self._arrived.set()
+        return vector
+
+    def close(self) -> None:
+        """Stop the loop and fail what still waits."""
+        self._loop.cancel()
+
+    async def _run(self) -> None:
+        while True:
+            await self._arrived.wait()
+            async with self._slot.lock:
+                batch = self._take(time.monotonic())
+                if batch:
+                    await self._encode_or_split(batch)
+
+    def _take(self, now: float) -> list[_Item[Payload]]:
+        batch: list[_Item[Payload]] = []
+        while self._waiting and len(batch) < self._max_items:
+            item = self._waiting.popleft()
+            if item.vector.done():
+                continue
+            if item.deadline <= now:
+                item.vector.set_exception(BadItem("expired", "deadline passed before encoding"))
+                continue
+            batch.append(item)
+        if not self._waiting:
+            self._arrived.clear()
+        return batch
+
+    async def _encode_or_split(self, batch: list[_Item[Payload]]) -> None:
+        """Encode a batch; a batch that fails is halved until the items that make it fail stand alone."""
+        try:
+            rows = await self._slot.run(self._encode, [item.payload for item in batch])
+        except asyncio.CancelledError:
+            self._waiting.extendleft(reversed(batch))
+            raise
+        except Exception as error:  # noqa: BLE001 - the encoder's faults are any; the items' owners are told
+            if len(batch) == 1:
+                logger.warning("encoder refused an item: %s", type(error).__name__)
+                _fail(batch[0], BadItem("internal", "the encoder failed on this item"))
+                return
+            middle = len(batch) // 2
+            await self._encode_or_split(batch[:middle])
+            await self._encode_or_split(batch[middle:])
+        else:
+            _deliver(batch, rows)
+
+    def _fail_all(self, loop: asyncio.Task[None]) -> None:
+        if not loop.cancelled():
+            logger.error("batching loop ended", exc_info=loop.exception())
+        while self._waiting:
+            _fail(self._waiting.popleft(), TierError("the batching loop has ended"))
+
+
+def _deliver(batch: list[_Item[Payload]], rows: FloatMatrix) -> None:
+    finite: list[bool] = np.isfinite(rows).all(axis=1).tolist()  # type: ignore[assignment]
+    for item, row, is_finite in zip(batch, rows, finite, strict=True):
+        if not is_finite:
+            _fail(item, BadItem("bad_image", "the model gives no finite embedding for this item"))
+        elif not item.vector.done():
+            item.vector.set_result(row)
+
+
+def _fail(item: _Item[Payload], error: Exception) -> None:
+    if not item.vector.done():
+        item.vector.set_exception(error)

@@ -1,0 +1,124 @@
+"""What an operator may set for one tier."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Precision = Literal["fp32", "fp16", "bf16"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(_Strict):
+    """Which open_clip model a tier runs."""
+
+    name: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Model id that callers see and may ask for; by default made of architecture and tag.",
+    )
+    architecture: str = Field(
+        min_length=1,
+        description="open_clip architecture (`ViT-B-32`), `hf-hub:org/name`, or `local-dir:path` to a folder "
+        "with open_clip_config.json and weights; a relative path is looked up beside the configuration file.",
+    )
+    pretrained: str | None = Field(
+        default=None,
+        description="open_clip pretrained tag or path of a checkpoint; none for `hf-hub:` and `local-dir:`. "
+        "`random` loads seeded random weights, for benchmarks only.",
+    )
+    bpe_file: str | None = Field(
+        default=None,
+        description="Byte-pair merges (gzip) of the tokenizer where they are not open_clip's own; a relative "
+        "path is looked up beside the configuration file.",
+    )
+    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="`cpu`, `cuda`, `cuda:1`.")
+    precision: Precision = Field(default="fp32", description="Number format the model computes in.")
+    threads: int = Field(default=1, ge=1, le=256, description="CPU threads of one replica's encoder.")
+
+    @model_validator(mode="after")
+    def _weights_are_named(self) -> Self:
+        has_scheme = self.architecture.startswith(("hf-hub:", "local-dir:"))
+        if has_scheme and self.pretrained is not None:
+            raise ValueError("pretrained: not allowed with hf-hub: and local-dir: architectures")
+        if not has_scheme and self.pretrained is None:
+            raise ValueError("pretrained: required (a tag, a path or `random`)")
+        return self
+
+
+class ResourcesConfig(_Strict):
+    """What Ray reserves for one replica."""
+
+    num_cpus: Annotated[float, Field(ge=0, description="CPU cores reserved per replica; fractions allowed.")] = 1
+    num_gpus: Annotated[float, Field(ge=0, description="GPUs reserved per replica; fractions allowed.")] = 0
+    custom: dict[str, float] = Field(
+        default_factory=dict, description="Custom Ray resources per replica, to place a tier on a node pool."
+    )
+
+
+class AutoscalingConfig(_Strict):
+    """How many replicas a deployment may have, and when it gets more or fewer."""
+
+    min_replicas: int = Field(default=1, ge=1, description="Replicas kept even when idle.")
+    max_replicas: int = Field(default=1, ge=1, description="Replicas at most.")
+    target_ongoing_requests: float = Field(
+        default=4, gt=0, description="Calls in progress per replica that autoscaling aims for."
+    )
+    upscale_delay_s: float = Field(default=2, ge=0, description="Seconds of excess load before scaling up.")
+    downscale_delay_s: float = Field(default=60, ge=0, description="Seconds of slack before scaling down.")
+
+    @model_validator(mode="after")
+    def _bounds_are_ordered(self) -> Self:
+        if self.max_replicas < self.min_replicas:
+            raise ValueError("max_replicas: must be at least min_replicas")
+        return self
+
+
+class BatchConfig(_Strict):
+    """How a replica groups items into one run of its encoder."""
+
+    max_images: int = Field(default=16, ge=1, le=1024, description="Images per run of the encoder.")
+    max_texts: int = Field(default=64, ge=1, le=4096, description="Texts per run of the encoder.")
+    max_queued_items: int = Field(
+        default=1024, ge=1, description="Items waiting in one replica; further ones are shed."
+    )
+    preprocess_threads: int = Field(default=1, ge=1, le=64, description="Threads that decode and tokenize.")
+
+
+class HealthConfig(_Strict):
+    """When Ray Serve checks a replica and gives it up."""
+
+    period_s: float = Field(default=2, gt=0, description="Seconds between health checks.")
+    timeout_s: float = Field(default=10, gt=0, description="Seconds after which a check counts as failed.")
+    max_run_s: float = Field(
+        default=60,
+        gt=0,
+        description="Seconds one run of the encoder may take before the replica is unhealthy.",
+    )
+
+
+class ImageLimits(_Strict):
+    """What a picture may be, checked on its header before it is decoded."""
+
+    max_pixels: int = Field(default=25_000_000, ge=1, description="Width x height, at most.")
+    min_side_px: int = Field(default=3, ge=1, description="Pixels on the shorter side, at least.")
+
+
+class TierConfig(_Strict):
+    """One tier: a model, the resources of a replica, and its bounds."""
+
+    model: ModelConfig
+    resources: ResourcesConfig = ResourcesConfig()
+    autoscaling: AutoscalingConfig = AutoscalingConfig()
+    batch: BatchConfig = BatchConfig()
+    health: HealthConfig = HealthConfig()
+    images: ImageLimits = ImageLimits()
+    max_ongoing_requests: int = Field(
+        default=8, ge=1, description="Calls one replica admits at once; several, or capacity stays unused."
+    )
+    max_queued_requests: int = Field(
+        default=64, ge=-1, description="Calls waiting for a replica per router; -1 for no bound."
+    )
+    graceful_shutdown_s: float = Field(default=10, gt=0, description="Seconds a stopping replica may finish in.")

@@ -1,0 +1,68 @@
+"""What travels between a router and a replica: a few flat fields, bytes for vectors, cheap to pickle."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiers.errors import ItemCode
+
+FloatMatrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """What a router has to know of a tier's model to key, compare and report its embeddings."""
+
+    model: str
+    revision: str
+    preprocessing: str
+    precision: str
+    dimension: int
+    logit_scale: float
+    logit_bias: float
+    has_sigmoid: bool
+    context_length: int
+    image_size: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeCall:
+    """Items for one replica: encoded image files, then texts. `budget_s` is what is left of the deadline."""
+
+    images: tuple[bytes, ...]
+    texts: tuple[str, ...]
+    budget_s: float
+
+    def __len__(self) -> int:
+        return len(self.images) + len(self.texts)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFailure:
+    """Why one item of a call has no vector. `index` counts images first, then texts."""
+
+    index: int
+    code: ItemCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeReply:
+    """Vectors of a call's items, images first: float32, little-endian, `len(call)` x `dimension`, unit length.
+
+    A failed item's row is zero and its failure is listed. `token_counts` has one entry a text, start and end
+    tokens included, before any cut to the model's context.
+    """
+
+    revision: str
+    dimension: int
+    vectors: bytes
+    token_counts: tuple[int, ...]
+    failures: tuple[ItemFailure, ...] = field(default=())
+    queue_ms: float = 0.0
+    encode_ms: float = 0.0
+
+    def matrix(self) -> FloatMatrix:
+        """The vectors as a read-only array, shape (items, dimension)."""
+        return np.frombuffer(self.vectors, dtype="<f4").reshape(-1, self.dimension)

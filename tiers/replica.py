@@ -1,0 +1,150 @@
+"""A tier as a Ray Serve deployment: calls in, vectors out. It knows nothing of HTTP, Redis or the other tier."""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from ray import serve
+from ray.serve.config import AutoscalingConfig, RequestRouterConfig
+
+from tiers.batcher import Batcher, EncoderSlot, Row
+from tiers.config import TierConfig
+from tiers.encoder import Encoder, TokenizedText
+from tiers.errors import BadItem, ReplicaOverloaded, TierError
+from tiers.messages import EncodeCall, EncodeReply, ItemFailure, ModelDescription
+
+
+class TierReplica:
+    """One model behind queues of items. Images are decoded in threads, encoded in batches across callers."""
+
+    def __init__(self, config: TierConfig) -> None:
+        self._config = config
+        self._encoder = Encoder(config.model, config.images)
+        self._encoder.warm_up()
+        self._preparation = ThreadPoolExecutor(config.batch.preprocess_threads, "prepare")
+        self._slot = EncoderSlot(ThreadPoolExecutor(1, "encode"))
+        self._images: Batcher[torch.Tensor] | None = None
+        self._texts: Batcher[TokenizedText] | None = None
+        self._admitted = 0
+
+    async def describe(self) -> ModelDescription:
+        """What a router has to know of this tier's model."""
+        return self._encoder.description
+
+    async def encode(self, call: EncodeCall) -> EncodeReply:
+        """Embed a call's items; each fails alone.
+
+        Raises:
+            ReplicaOverloaded: The replica would hold more items than its bound; nothing of the call was begun.
+        """
+        if self._admitted + len(call) > self._config.batch.max_queued_items:
+            raise ReplicaOverloaded(f"{self._admitted} items are waiting")
+        self._admitted += len(call)
+        started = time.monotonic()
+        try:
+            rows = await self._encode_items(call, started + call.budget_s)
+        finally:
+            self._admitted -= len(call)
+        return self._reply(call, rows, (time.monotonic() - started) * 1e3)
+
+    async def check_health(self) -> None:
+        """Fail when a loop has ended or the encoder has been in one run for too long.
+
+        Raises:
+            TierError: The replica should be replaced.
+        """
+        for batcher in self._batchers():
+            if not batcher.is_alive:
+                raise TierError("a batching loop has ended")
+        since = self._slot.running_since
+        if since is not None and time.monotonic() - since > self._config.health.max_run_s:
+            raise TierError("the encoder has been busy with one batch for too long")
+
+    async def _encode_items(self, call: EncodeCall, deadline: float) -> list[tuple[Row, int] | BaseException]:
+        images, texts = self._batchers()
+        jobs: list[Awaitable[tuple[Row, int]]] = [self._encode_image(images, data, deadline) for data in call.images]
+        jobs += [self._encode_text(texts, text, deadline) for text in call.texts]
+        return await asyncio.gather(*jobs, return_exceptions=True)
+
+    async def _encode_image(self, batcher: Batcher[torch.Tensor], data: bytes, deadline: float) -> tuple[Row, int]:
+        loop = asyncio.get_running_loop()
+        picture = await loop.run_in_executor(self._preparation, self._prepare_image, data, deadline)
+        return await batcher.submit(picture, deadline), 0
+
+    async def _encode_text(self, batcher: Batcher[TokenizedText], text: str, deadline: float) -> tuple[Row, int]:
+        loop = asyncio.get_running_loop()
+        tokens = await loop.run_in_executor(self._preparation, self._prepare_text, text, deadline)
+        return await batcher.submit(tokens, deadline), tokens.token_count
+
+    def _prepare_image(self, data: bytes, deadline: float) -> torch.Tensor:
+        _refuse_expired(deadline)
+        return self._encoder.prepare_image(data)
+
+    def _prepare_text(self, text: str, deadline: float) -> TokenizedText:
+        _refuse_expired(deadline)
+        return self._encoder.prepare_text(text)
+
+    def _batchers(self) -> tuple[Batcher[torch.Tensor], Batcher[TokenizedText]]:
+        if self._images is None or self._texts is None:
+            # Made at first use: the loops belong to the event loop that serves calls.
+            batch = self._config.batch
+            self._images = Batcher(self._encoder.encode_images, self._slot, max_items=batch.max_images)
+            self._texts = Batcher(self._encoder.encode_texts, self._slot, max_items=batch.max_texts)
+        return self._images, self._texts
+
+    def _reply(self, call: EncodeCall, rows: list[tuple[Row, int] | BaseException], total_ms: float) -> EncodeReply:
+        description = self._encoder.description
+        vectors = np.zeros((len(call), description.dimension), dtype="<f4")
+        failures: list[ItemFailure] = []
+        token_counts = [0] * len(call)
+        for index, row in enumerate(rows):
+            if isinstance(row, BadItem):
+                failures.append(ItemFailure(index, row.code, row.message))
+            elif isinstance(row, BaseException):
+                raise row
+            else:
+                vectors[index], token_counts[index] = row
+        return EncodeReply(
+            revision=description.revision,
+            dimension=description.dimension,
+            vectors=vectors.tobytes(),
+            token_counts=tuple(token_counts[len(call.images) :]),
+            failures=tuple(failures),
+            encode_ms=total_ms,
+        )
+
+
+def tier_deployment(name: str, config: TierConfig) -> serve.Application:
+    """Bind one tier: its model, resources, autoscaling, queue bounds and health checks."""
+    scaling = config.autoscaling
+    deployment = serve.deployment(
+        name=name,
+        max_ongoing_requests=config.max_ongoing_requests,
+        max_queued_requests=config.max_queued_requests,
+        autoscaling_config=AutoscalingConfig(
+            min_replicas=scaling.min_replicas,
+            max_replicas=scaling.max_replicas,
+            target_ongoing_requests=scaling.target_ongoing_requests,
+            upscale_delay_s=scaling.upscale_delay_s,
+            downscale_delay_s=scaling.downscale_delay_s,
+        ),
+        ray_actor_options={
+            "num_cpus": config.resources.num_cpus,
+            "num_gpus": config.resources.num_gpus,
+            "resources": dict(config.resources.custom),
+        },
+        health_check_period_s=config.health.period_s,
+        health_check_timeout_s=config.health.timeout_s,
+        graceful_shutdown_timeout_s=config.graceful_shutdown_s,
+        # A saturated handle backs off blindly up to 500 ms by default; the router's own bounds keep this short.
+        request_router_config=RequestRouterConfig(initial_backoff_s=0.002, max_backoff_s=0.01),
+    )(TierReplica)
+    return deployment.bind(config)
+
+
+def _refuse_expired(deadline: float) -> None:
+    if time.monotonic() >= deadline:
+        raise BadItem("expired", "deadline passed before encoding")
