@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from cache.two_level import EmbeddingCache
 from router.answers import embeddings_response, models_response, similarity_response
 from router.cascade import Cascade, Question
 from router.config import LimitsConfig
@@ -37,6 +38,7 @@ from router.openapi import openapi_document, reference_page
 from router.policy import Policy
 from router.readiness import Readiness
 from router.schemas import EmbeddingsRequest, SimilarityRequest
+from router.status import service_status
 
 logger = logging.getLogger(__name__)
 Handler = Callable[[Request], Awaitable[Response]]
@@ -47,6 +49,7 @@ class Service:
     """What the API stands on. `policy` is one reference, swapped as a whole."""
 
     cascade: Cascade
+    cache: EmbeddingCache
     fast: Embedder
     accurate: Embedder
     reader: ItemReader
@@ -71,6 +74,7 @@ class Api:
             "/v1/similarity": {"POST": self._similarity},
             "/v1/embeddings": {"POST": self._embeddings},
             "/v1/models": {"GET": self._models},
+            "/admin/status": {"GET": self._status},
             "/healthz": {"GET": self._health},
             "/readyz": {"GET": self._ready},
             "/openapi.json": {"GET": self._openapi},
@@ -169,6 +173,11 @@ class Api:
 
     async def _models(self, _request: Request) -> Response:
         return models_response({"fast": self._service.fast, "accurate": self._service.accurate})
+
+    async def _status(self, _request: Request) -> Response:
+        service = self._service
+        tiers = {"fast": service.fast, "accurate": service.accurate}
+        return Response(service_status(service.policy, tiers, service.cache, self._in_flight))
 
     async def _health(self, _request: Request) -> Response:
         return Response({"status": "ok"})

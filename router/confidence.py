@@ -68,4 +68,4 @@ def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _sigmoid(value: float) -> float:
-    return float(1.0 / (1.0 + np.exp(-value)))
+    return float(np.exp(-np.logaddexp(0.0, -value)))  # does not overflow, however large the scale

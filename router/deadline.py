@@ -30,6 +30,7 @@ def request_deadline(header: str | None, default_s: float, now: float) -> Deadli
     """
     if header is None:
         return Deadline(now + default_s)
-    if not header.isascii() or not header.isdigit() or int(header) < 1:
+    # As a float, a number of any length is one to compare with.
+    if not header.isascii() or not header.isdigit() or float(header) < 1:
         raise ValueError(header)
-    return Deadline(now + min(int(header) / 1e3, default_s))
+    return Deadline(now + min(float(header) / 1e3, default_s))

@@ -79,6 +79,11 @@ class Embedder:
         return self._space.description if self._space else None
 
     @property
+    def joins(self) -> int:
+        """Items that were answered by another request's computation."""
+        return self._flight.joins
+
+    @property
     def model_id(self) -> str | None:
         """`id@revision` of the tier's model, or None before the tier has come up."""
         model = self.description

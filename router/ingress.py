@@ -59,6 +59,7 @@ class RouterReplica:
         fast, accurate = (self._embedder(name, self._cache) for name in ("fast", "accurate"))
         self._service = Service(
             cascade=Cascade(fast, accurate, self._cache),
+            cache=self._cache,
             fast=fast,
             accurate=accurate,
             reader=self._reader(secret),

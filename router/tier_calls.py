@@ -9,7 +9,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -79,6 +79,17 @@ class Encoded:
 
 
 @dataclass(slots=True)
+class TierCounts:
+    """What went to a tier since the router began: items, and calls by how they ended."""
+
+    items: int = 0
+    calls: int = 0
+    shed: int = 0
+    timed_out: int = 0
+    unreachable: int = 0
+
+
+@dataclass(slots=True)
 class _Pending:
     item: Item
     deadline: Deadline
@@ -105,6 +116,12 @@ class TierCalls:
         self._held = 0
         self._seconds_per_item = 0.0
         self._pump_is_due = False
+        self._counts = TierCounts()
+
+    @property
+    def counts(self) -> TierCounts:
+        """A copy of the counters."""
+        return replace(self._counts)
 
     @property
     def held_items(self) -> int:
@@ -189,12 +206,15 @@ class TierCalls:
         try:
             reply = await self._encode_with_one_retry(group)
         except TierShed:
+            self._counts.shed += 1
             self._breaker.abandoned(self._clock())
             self._fail_all(group, Overloaded("the tier is shedding load", retry_after_s=self._retry_after_s()))
         except TimeoutError:
+            self._counts.timed_out += 1
             self._breaker.failed(self._clock())
             self._fail_all(group, DeadlineExceeded("the tier did not answer before the deadline"))
         except TierUnreachable:
+            self._counts.unreachable += 1
             self._breaker.failed(self._clock())
             self._fail_all(group, Unavailable("the tier is not answering", retry_after_s=1))
         except asyncio.CancelledError:
@@ -218,6 +238,8 @@ class TierCalls:
             return await self._encode(group)
 
     async def _encode(self, group: list[_Pending]) -> EncodeReply:
+        self._counts.calls += 1
+        self._counts.items += len(group)
         budget_s = max(pending.deadline.left_s(self._clock()) for pending in group)
         if budget_s <= 0:
             raise TimeoutError

@@ -1,0 +1,30 @@
+"""What operators ask a router: its policy, its tiers, its cache."""
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+from cache.two_level import EmbeddingCache
+from router.embedder import Embedder
+from router.policy import Policy
+
+
+def service_status(policy: Policy, tiers: dict[str, Embedder], cache: EmbeddingCache, in_flight: int) -> dict[str, Any]:
+    """The body of /admin/status: facts of the router replica that answers."""
+    return {
+        "policy": {"version": policy.version, **policy.model_dump(mode="json")},
+        "requests": {"in_flight": in_flight},
+        "tiers": {name: _tier_status(embedder) for name, embedder in tiers.items()},
+        "cache": asdict(cache.counts()),
+    }
+
+
+def _tier_status(embedder: Embedder) -> dict[str, Any]:
+    calls = embedder.calls
+    return {
+        "model": embedder.model_id,
+        "breaker": calls.breaker.state(time.monotonic()).value,
+        "held_items": calls.held_items,
+        "single_flight_joins": embedder.joins,
+        **asdict(calls.counts),
+    }
