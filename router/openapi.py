@@ -31,6 +31,7 @@ from router.schemas import (
     ModelsAnswer,
     SimilarityAnswer,
     SimilarityRequest,
+    StatusAnswer,
 )
 
 _POST_ERRORS: tuple[type[ApiError], ...] = (
@@ -57,6 +58,7 @@ def openapi_document() -> dict[str, Any]:
         EmbeddingsAnswer,
         ModelsAnswer,
         HealthAnswer,
+        StatusAnswer,
         ErrorAnswer,
     ]
     _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
@@ -86,6 +88,7 @@ def _paths() -> dict[str, Any]:
             embeddings_errors,
         ),
         "/v1/models": _get("models", "What is served", ModelsAnswer),
+        "/admin/status": _get("status", "What this router replica knows of itself", StatusAnswer),
         "/healthz": _get("health", "Whether the process is alive", HealthAnswer),
         "/readyz": _get("ready", "Whether the data plane answers a real inference", HealthAnswer, (Unavailable,)),
     }

@@ -164,11 +164,11 @@ class TierCalls:
 
     async def close(self) -> None:
         """Cancel what is in flight and fail what waits."""
+        while self._waiting:  # first, so that a call which ends makes no new one of them
+            self._fail(self._waiting.popleft(), Unavailable("the service is stopping"))
         for call in list(self._calls):
             call.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
-        while self._waiting:
-            self._fail(self._waiting.popleft(), Unavailable("the service is stopping"))
 
     def _pump(self) -> None:
         self._pump_is_due = False
@@ -189,13 +189,14 @@ class TierCalls:
         now = self._clock()
         while self._waiting and len(group) < self._config.items_per_call:
             pending = self._waiting[0]
-            size += len(pending.item.content or b"") if pending.item.modality == "image" else 0
-            if group and size > self._config.bytes_per_call:
+            own_size = len(pending.item.content or b"") if pending.item.modality == "image" else 0
+            if group and size + own_size > self._config.bytes_per_call:
                 break
             self._waiting.popleft()
             if pending.deadline.is_past(now):
                 self._fail(pending, DeadlineExceeded("the deadline passed while waiting for the tier"))
                 continue
+            size += own_size
             group.append(pending)
         return group
 
@@ -205,6 +206,7 @@ class TierCalls:
         sent_at = self._clock()
         try:
             reply = await self._encode_with_one_retry(group)
+            results = _results(group, reply, sent_at)
         except TierShed:
             self._counts.shed += 1
             self._breaker.abandoned(self._clock())
@@ -228,7 +230,7 @@ class TierCalls:
             now = self._clock()
             self._breaker.succeeded(now)
             self._learn_pace(now - sent_at, len(group))
-            self._deliver(group, reply, sent_at)
+            self._deliver(group, results)
 
     async def _encode_with_one_retry(self, group: list[_Pending]) -> EncodeReply:
         try:
@@ -245,20 +247,14 @@ class TierCalls:
             raise TimeoutError
         return await self._handle.encode(_call(group, budget_s), budget_s)
 
-    def _deliver(self, group: list[_Pending], reply: EncodeReply, sent_at: float) -> None:
-        failures = {failure.index: failure for failure in reply.failures}
-        rows = reply.matrix()
-        images = sum(pending.item.modality == "image" for pending in group)
-        for index, pending in enumerate(group):
-            if index in failures:
-                failure = failures[index]
-                self._fail(pending, _ITEM_ERRORS[failure.code](failure.message))
+    def _deliver(self, group: list[_Pending], results: list[Encoded | ApiError]) -> None:
+        for pending, result in zip(group, results, strict=True):
+            if isinstance(result, ApiError):
+                self._fail(pending, result)
                 continue
-            tokens = reply.token_counts[index - images] if index >= images else 0
-            queue_ms = (sent_at - pending.submitted_at) * 1e3
             self._held -= 1
             if not pending.answer.done():
-                pending.answer.set_result(Encoded(rows[index], tokens, reply.revision, queue_ms))
+                pending.answer.set_result(result)
 
     def _fail_all(self, group: list[_Pending], error: ApiError) -> None:
         for pending in group:
@@ -288,3 +284,20 @@ def _call(group: list[_Pending], budget_s: float) -> EncodeCall:
         elif isinstance(content, str):
             texts.append(content)
     return EncodeCall(tuple(images), tuple(texts), budget_s)
+
+
+def _results(group: list[_Pending], reply: EncodeReply, sent_at: float) -> list[Encoded | ApiError]:
+    """What the reply says of each item; raises when it is no reply to this group."""
+    failures = {failure.index: failure for failure in reply.failures}
+    rows = reply.matrix()
+    images = sum(pending.item.modality == "image" for pending in group)
+    results: list[Encoded | ApiError] = []
+    for index, (pending, row) in enumerate(zip(group, rows, strict=True)):
+        if index in failures:
+            failure = failures[index]
+            results.append(_ITEM_ERRORS[failure.code](failure.message))
+        else:
+            tokens = reply.token_counts[index - images] if index >= images else 0
+            queue_ms = (sent_at - pending.submitted_at) * 1e3
+            results.append(Encoded(row, tokens, reply.revision, queue_ms))
+    return results

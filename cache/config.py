@@ -1,0 +1,104 @@
+"""What an operator may say about the cache."""
+
+import os
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MIB = 1024 * 1024
+EMBEDDED = "embedded:"
+NONE = "none:"
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+
+
+class CacheConfig(BaseModel):
+    """Where embeddings are kept, for how long, and what a lookup may cost."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(
+        default="embedded:auto",
+        description="The shared store: `redis://`, `rediss://` or `unix://` for a Redis server; "
+        "`embedded:` and a directory (`embedded:auto`: the user's cache directory) for one machine "
+        "without a server; `none:` for none.",
+    )
+    secret_file: str | None = Field(
+        default=None,
+        description="File that holds the deployment's hash secret (at least 16 bytes), created when absent. "
+        "Unset: kept in Redis beside the cache, or in a file next to the embedded store.",
+    )
+    dtype: Literal["float16", "float32"] = Field(
+        default="float16", description="Number format of stored vectors; float16 halves the memory."
+    )
+    image_digest: Literal["xxh3_128", "blake2b"] = Field(
+        default="xxh3_128",
+        description="Digest of image bytes: seeded `xxh3_128` among trusted callers, keyed `blake2b` otherwise.",
+    )
+    lookup_timeout_s: float = Field(
+        default=0.01, gt=0, le=1, description="Longest that a lookup in Redis may delay a miss, in seconds."
+    )
+    connect_timeout_s: float = Field(
+        default=1.0, gt=0, le=30, description="Longest that one attempt to reach Redis may take, in seconds."
+    )
+    stall_timeout_s: float = Field(
+        default=1.0,
+        gt=0,
+        le=60,
+        description="A Redis command unanswered for so many seconds gives the connection up for a new one.",
+    )
+    redis_ttl_s: int = Field(
+        default=0, ge=0, description="Lifetime of an entry in Redis, in seconds; 0: until Redis evicts it."
+    )
+    l1_bytes: int = Field(
+        default=64 * MIB,
+        ge=0,
+        description="Memory of the in-process level, in bytes per process; 0: no such level.",
+    )
+    l1_ttl_s: float = Field(
+        default=3600.0, gt=0, description="Lifetime of an entry in the in-process level, in seconds."
+    )
+    l1_ttl_jitter: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Largest share by which one entry's in-process lifetime is shortened.",
+    )
+    write_queue_items: int = Field(
+        default=8192,
+        ge=1,
+        description="Vectors that may wait to be written behind the answers; more are dropped.",
+    )
+    embedded_bytes: int = Field(
+        default=1024 * MIB, ge=16 * MIB, description="Largest size of the embedded store on disk, in bytes."
+    )
+
+    @model_validator(mode="after")
+    def _check_url(self) -> Self:
+        if self.url == NONE or (self.is_embedded and self.url != EMBEDDED):
+            return self
+        parts = urlsplit(self.url)
+        if not self.is_redis or not (parts.hostname or parts.path) or parts.port == 0:
+            raise ValueError(
+                "url: expected redis://HOST, rediss://HOST, unix:///SOCKET, embedded:auto, embedded:DIRECTORY or none:"
+            )
+        return self
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the shared store is a directory of this machine."""
+        return self.url.startswith(EMBEDDED)
+
+    @property
+    def is_redis(self) -> bool:
+        """Whether the shared store is a Redis server."""
+        return self.url.startswith(REDIS_SCHEMES)
+
+    def embedded_path(self) -> Path:
+        """Return the embedded store's directory; `embedded:auto` is in the user's cache directory."""
+        name = self.url.removeprefix(EMBEDDED)
+        if name != "auto":
+            return Path(name).expanduser()
+        root = os.environ.get("XDG_CACHE_HOME", "")
+        return (Path(root) if root else Path.home() / ".cache") / "secondlook" / "embeddings"

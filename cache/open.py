@@ -1,0 +1,91 @@
+"""Opens the cache that a configuration describes."""
+
+import asyncio
+import os
+import secrets
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from cache.codec import Codec
+from cache.config import CacheConfig
+from cache.embedded_store import EmbeddedStore
+from cache.errors import SecretUnavailable
+from cache.keys import MIN_SECRET_BYTES
+from cache.local_lru import LocalStore
+from cache.redis_store import open_redis, share_secret
+from cache.store import Gate, Store
+from cache.two_level import Cached, EmbeddingCache, cached_bytes
+
+SECRET_BYTES = 32
+
+
+async def open_cache(
+    config: CacheConfig, gate: Gate, *, redis_password: str | None = None, secret: bytes | None = None
+) -> EmbeddingCache:
+    """Open both levels, within the running event loop.
+
+    A Redis that cannot be reached is no error: the cache starts without it and finds it later.
+
+    Args:
+        config: Where embeddings are kept.
+        gate: The circuit breaker in front of Redis.
+        redis_password: Password of Redis, where it needs one that the URL does not hold.
+        secret: The deployment's hash secret, which is then kept alive in Redis beside the cache.
+    """
+    local: LocalStore[Cached] = LocalStore(
+        config.l1_bytes, size_of=cached_bytes, ttl_s=config.l1_ttl_s, ttl_jitter=config.l1_ttl_jitter
+    )
+    shared: Store | None = None
+    if config.is_redis:
+        kept = secret if config.secret_file is None else None
+        redis = open_redis(config, gate, password=redis_password, secret=kept)
+        await redis.wait_connected(config.connect_timeout_s)
+        shared = redis
+    elif config.is_embedded:
+        shared = await EmbeddedStore.open(config.embedded_path(), config.embedded_bytes)
+    return EmbeddingCache(local, shared, Codec(config.dtype), write_queue_items=config.write_queue_items)
+
+
+async def load_secret(config: CacheConfig, *, redis_password: str | None = None) -> bytes:
+    """Return the deployment's hash secret, creating it where it has none yet.
+
+    It is read from `secret_file` if that is set, else from Redis beside the cache, else from a file next to
+    the embedded store. Without a shared store it lives as long as the process.
+
+    Raises:
+        SecretUnavailable: It can be neither read nor created.
+    """
+    proposal = secrets.token_bytes(SECRET_BYTES)
+    if config.secret_file is not None:
+        secret = await asyncio.to_thread(_read_or_create, Path(config.secret_file), proposal)
+    elif config.is_redis:
+        secret = await share_secret(config, proposal, password=redis_password)
+    elif config.is_embedded:
+        path = config.embedded_path()
+        secret = await asyncio.to_thread(_read_or_create, path.with_name(path.name + ".secret"), proposal)
+    else:
+        secret = proposal
+    if len(secret) < MIN_SECRET_BYTES:
+        raise SecretUnavailable(f"the secret is shorter than {MIN_SECRET_BYTES} bytes")
+    return secret
+
+
+def _read_or_create(path: Path, proposal: bytes) -> bytes:
+    """Return a file's bytes; of several processes that create it at once, all return the same."""
+    try:
+        path = path.expanduser()
+        with suppress(FileNotFoundError):
+            return path.read_bytes()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(proposal)
+            with suppress(FileExistsError):
+                os.link(draft, path)
+        finally:
+            Path(draft).unlink()
+        return path.read_bytes()
+    except OSError as error:
+        raise SecretUnavailable(f"cannot read or create {path}") from error
