@@ -56,6 +56,18 @@ class LocalStore(Generic[V]):
         self._hits += len(found) - misses
         return found
 
+    def get_all_now(self, keys: Sequence[bytes]) -> list[V] | None:
+        """Return every key's value, in order, or None at the first miss; only hits of all are counted."""
+        now = self._clock()
+        found: list[V] = []
+        for key in keys:
+            entry: tuple[float, V] | None = self._entries.get(key)
+            if entry is None or entry[0] <= now:
+                return None
+            found.append(entry[1])
+        self._hits += len(found)
+        return found
+
     def put_many_now(self, entries: Iterable[tuple[bytes, V]]) -> None:
         """Keep (key, value) pairs; one that is larger than the whole level is dropped."""
         now = self._clock()
@@ -67,6 +79,11 @@ class LocalStore(Generic[V]):
             except OverflowError:
                 self._dropped += 1
         self._drop_some_expired(now)
+
+    def drop_many_now(self, keys: Iterable[bytes]) -> None:
+        """Forget these keys."""
+        for key in keys:
+            self._entries.pop(key, None)
 
     async def get_many(self, keys: Sequence[bytes]) -> list[V | None]:
         """Return each key's value, in order; None for a miss."""

@@ -5,6 +5,7 @@ import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,17 @@ _log = logging.getLogger(__name__)
 FLUSH_ITEMS = 256
 FLUSH_EVERY_S = 0.002
 CLOSE_TIMEOUT_S = 2.0
+# What nobody has stored yet is not asked for again at once. Only in this process: a shared note of absences would
+# let a stranger fill the store with keys of inputs that do not exist.
+ABSENT_TTL_S = 30.0
+ABSENT_BYTES = 8 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """A question: the storage key, the vector's dim, and the input's length in bytes where it is known."""
+class Lookup(NamedTuple):
+    """A question: the storage key, the vector's dim, and the input's length in bytes where it is known.
+
+    A tuple, because dozens are made per request and a frozen dataclass takes three times as long to make.
+    """
 
     key: bytes
     dim: int
@@ -75,6 +82,7 @@ class EmbeddingCache:
     ) -> None:
         self._local = local
         self._shared = shared
+        self._absent: LocalStore[bool] = LocalStore(ABSENT_BYTES, size_of=_weightless, ttl_s=ABSENT_TTL_S)
         self._codec = codec
         self._max_queued = write_queue_items
         self._queue: deque[Entry] = deque()
@@ -113,6 +121,18 @@ class EmbeddingCache:
         self._l1_hits += hits
         return found
 
+    def get_all_now(self, lookups: Sequence[Lookup]) -> list[NDArray[np.float32]] | None:
+        """Return every lookup's vector if the in-process level has them all, else None, without waiting."""
+        kept = self._local.get_all_now([lookup.key for lookup in lookups])
+        if kept is None or not all(map(_answers, kept, lookups)):
+            return None
+        self._l1_hits += len(kept)
+        return [cached[0] for cached in kept]
+
+    def is_absent(self, key: bytes) -> bool:
+        """Whether the shared store said a moment ago that it has nothing under this key."""
+        return self._absent.get_all_now((key,)) is not None
+
     def put(self, entries: Iterable[Entry]) -> None:
         """Keep vectors in the in-process level at once and queue them for the shared store. Never waits.
 
@@ -122,6 +142,7 @@ class EmbeddingCache:
         kept = [entry for entry in offered if np.isfinite(entry.vector).all()]
         self._dropped += len(offered) - len(kept)
         self._local.put_many_now([(entry.key, (_own(entry.vector), entry.input_length)) for entry in kept])
+        self._absent.drop_many_now([entry.key for entry in kept])
         if self._writer is None:
             return
         room = 0 if self._writer.done() else self._max_queued - len(self._queue)
@@ -183,7 +204,10 @@ class EmbeddingCache:
     ) -> None:
         """Fill the missing places from the shared store, and the in-process level with what it had."""
         keys = list(dict.fromkeys(lookups[place].key for place in missing))
+        outages = _outages(shared)
         values = dict(zip(keys, await shared.get_many(keys), strict=True))
+        if _outages(shared) == outages:  # else a miss may only mean that nobody answered
+            self._absent.put_many_now([(key, True) for key, value in values.items() if value is None])
         places_of_dim: dict[int, list[int]] = {}
         for place in missing:
             if values[lookups[place].key] is not None:
@@ -231,6 +255,15 @@ class EmbeddingCache:
         encoded = [(entry.key, value) for entry, value in zip(batch, values, strict=True) if value is not None]
         self._dropped += len(batch) - len(encoded)
         return encoded
+
+
+def _weightless(_: bool) -> int:  # noqa: FBT001 - the value that is weighed
+    return 0
+
+
+def _outages(shared: Store) -> int:
+    counts = shared.counts()
+    return counts.timeouts + counts.refused + counts.errors
 
 
 def _answers(cached: Cached, lookup: Lookup) -> bool:

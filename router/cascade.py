@@ -18,6 +18,7 @@ from router.errors import (
     InvalidRequest,
     Overloaded,
     TooLarge,
+    Unavailable,
     UnknownKey,
     UnsupportedMedia,
 )
@@ -129,18 +130,27 @@ class Cascade:
 
     async def _look_up(self, run: _Run) -> tuple[Comparison, Comparison]:
         """One lookup for whatever tiers the question may use."""
-        question = run.question
-        items = [*question.images, *question.texts]
+        question, cache = run.question, self._cache
+        items = (*question.images, *question.texts)
+        fast, accurate = (Comparison(question.images, question.texts) for _ in range(2))
         wanted = _tiers_wanted(question)
-        fast = self._fast.lookups(items) if "fast" in wanted else []
-        accurate = self._accurate.lookups(items) if "accurate" in wanted else []
-        rows = await self._cache.get_many([*fast, *accurate])
+        asked = self._accurate.lookups(items) if "accurate" in wanted else []
+        if asked and "fast" in wanted:
+            rows = cache.get_all_now(asked)
+            if rows is not None:  # the best answer is at hand: no need to ask for the other
+                accurate.begin(self._accurate.description, self._accurate.found(items, rows))
+                run.timings_ms["cache"] = (self._clock() - run.started) * 1e3
+                return fast, accurate
+            if all(cache.is_absent(lookup.key) for lookup in asked[: len(question.images)]):
+                asked = []
+        also = self._fast.lookups(items) if "fast" in wanted else []
+        found = await cache.get_many([*also, *asked])
+        if also:
+            fast.begin(self._fast.description, self._fast.found(items, found[: len(also)]))
+        if asked:
+            accurate.begin(self._accurate.description, self._accurate.found(items, found[len(also) :]))
         run.timings_ms["cache"] = (self._clock() - run.started) * 1e3
-        views = []
-        for embedder, found in ((self._fast, rows[: len(fast)]), (self._accurate, rows[len(fast) :])):
-            cached = [embedder.found(item, row) for item, row in zip(items, found, strict=False)]
-            views.append(Comparison(question.images, question.texts, cached or [None] * len(items)))
-        return views[0], views[1]
+        return fast, accurate
 
     async def _cascade(self, run: _Run, fast: Comparison, accurate: Comparison) -> list[Decision | ApiError]:
         every = range(len(run.question.images))
@@ -191,12 +201,19 @@ class Cascade:
         deadline: Deadline | None = None,
     ) -> None:
         """Have the tier embed what these images' comparison lacks."""
+        if not images:
+            return
+        embedder = self._fast if tier == "fast" else self._accurate
+        if not comparison.has_begun:
+            comparison.begin(embedder.description, await embedder.cached(comparison.items))
         missing = comparison.missing(images)
         if not missing:
             return
-        embedder = self._fast if tier == "fast" else self._accurate
         began = self._clock()
         results = await embedder.encode([comparison.items[i] for i in missing], deadline or run.deadline)
+        if embedder.description is not comparison.model:
+            # Rolled to another model meanwhile: what was cached and what was encoded can't be compared.
+            results = [Unavailable("the tier's model has just changed", retry_after_s=1) for _ in missing]
         comparison.fill(missing, results)
         queue_ms = max((r.queue_ms for r in results if isinstance(r, Embedding)), default=0.0)
         run.timings_ms["queue"] = run.timings_ms.get("queue", 0.0) + queue_ms

@@ -1,6 +1,8 @@
 """Images against texts in one tier's space: what is embedded, what is missing, what failed."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,18 +11,67 @@ from router.confidence import Scale, Verdict, judge
 from router.embedder import Embedding
 from router.errors import ApiError, BadImage, InternalError, TooLarge, UnknownKey
 from router.items import Item
+from tiers.messages import ModelDescription
 
 TEXTS_OWN_FAULTS = (TooLarge, BadImage, UnknownKey, InternalError)
+Results = Sequence[Embedding | ApiError | None]
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """What is known of the texts at one moment; each fact is worked out once."""
+
+    results: Results
+
+    @cached_property
+    def columns(self) -> tuple[int, ...]:
+        return tuple([i for i, result in enumerate(self.results) if isinstance(result, Embedding)])
+
+    @cached_property
+    def matrix(self) -> NDArray[np.float32]:
+        """Shape (embedded texts, dimension)."""
+        return np.array([result.vector for result in self.results if isinstance(result, Embedding)])
+
+    @cached_property
+    def hits(self) -> int:
+        return sum([isinstance(result, Embedding) and result.is_hit for result in self.results])
+
+    @cached_property
+    def errors(self) -> dict[int, ApiError]:
+        return {i: result for i, result in enumerate(self.results) if isinstance(result, ApiError)}
+
+    @cached_property
+    def blocking_error(self) -> ApiError | None:
+        """Why there is nothing to compare with: a fault that is not a text's own, or every text's failure."""
+        for error in self.errors.values():
+            if not isinstance(error, TEXTS_OWN_FAULTS):
+                return error
+        return self.errors[0] if self.errors and len(self.errors) == len(self.results) else None
 
 
 class Comparison:
     """One question in one tier's space. Positions count images first, then texts."""
 
-    def __init__(self, images: Sequence[Item], texts: Sequence[Item], cached: Sequence[Embedding | None]) -> None:
+    def __init__(self, images: Sequence[Item], texts: Sequence[Item]) -> None:
         self.items = (*images, *texts)
+        self.model: ModelDescription | None = None
+        self.has_begun = False
         self._images = len(images)
-        self._results: list[Embedding | ApiError | None] = list(cached)
-        self._text_matrix: NDArray[np.float32] | None = None
+        self._results: list[Embedding | ApiError | None] = [None] * len(self.items)
+        self._texts = _Texts(self._results[self._images :])
+
+    def begin(self, model: ModelDescription | None, cached: Sequence[Embedding | None]) -> None:
+        """Take over what the cache had, in the space of `model`."""
+        self.has_begun = True
+        self.model = model
+        self._results = list(cached)
+        self._texts = _Texts(self._results[self._images :])
+
+    def fill(self, positions: Sequence[int], results: Sequence[Embedding | ApiError]) -> None:
+        """Take over what a tier answered."""
+        for position, result in zip(positions, results, strict=True):
+            self._results[position] = result
+        self._texts = _Texts(self._results[self._images :])
 
     def missing(self, images: Sequence[int]) -> list[int]:
         """Positions that these images' comparison still lacks: of the images themselves, and of texts."""
@@ -29,17 +80,9 @@ class Comparison:
         texts = range(self._images, len(self.items))
         return [i for i in (*images, *texts) if self._results[i] is None]
 
-    def fill(self, positions: Sequence[int], results: Sequence[Embedding | ApiError]) -> None:
-        """Take over what a tier answered."""
-        for position, result in zip(positions, results, strict=True):
-            self._results[position] = result
-        self._text_matrix = None
-
     def is_complete(self, image: int) -> bool:
         """Whether the image and every text have embeddings."""
-        return isinstance(self._results[image], Embedding) and all(
-            isinstance(result, Embedding) for result in self._texts
-        )
+        return isinstance(self._results[image], Embedding) and len(self._texts.columns) == len(self._texts.results)
 
     def image_error(self, image: int) -> ApiError | None:
         """The image's own error."""
@@ -47,8 +90,8 @@ class Comparison:
         return result if isinstance(result, ApiError) else None
 
     def error_for(self, image: int) -> ApiError | None:
-        """Why the image can't be compared: its own error, or a text's that is not the text's fault."""
-        return self.image_error(image) or self._systemic_text_error() or self._every_text_failed()
+        """Why the image can't be compared: its own error, or what keeps texts from being embedded."""
+        return self.image_error(image) or self._texts.blocking_error
 
     def raise_if_texts_failed(self) -> None:
         """Raise what kept texts from being embedded, unless it is those texts' own fault and others are left.
@@ -56,7 +99,7 @@ class Comparison:
         Raises:
             ApiError: There is nothing to compare with.
         """
-        error = self._systemic_text_error() or self._every_text_failed()
+        error = self._texts.blocking_error
         if error is not None:
             raise error
 
@@ -65,16 +108,12 @@ class Comparison:
         result = self._results[image]
         if not isinstance(result, Embedding):
             raise TypeError(f"image {image} has no embedding")
-        if self._text_matrix is None:
-            embedded = [(i, r) for i, r in enumerate(self._texts) if isinstance(r, Embedding)]
-            self._text_matrix = np.stack([r.vector for _, r in embedded])
-            self._columns = tuple(i for i, _ in embedded)
-        return judge(self._text_matrix @ result.vector, scale, threshold)
+        return judge(self._texts.matrix @ result.vector, scale, threshold)
 
     @property
     def columns(self) -> tuple[int, ...]:
         """Positions, among the texts, of those that were embedded."""
-        return tuple(i for i, r in enumerate(self._texts) if isinstance(r, Embedding))
+        return self._texts.columns
 
     def image_hit(self, image: int) -> bool:
         """Whether the image's embedding came from the cache."""
@@ -84,29 +123,14 @@ class Comparison:
     @property
     def text_cache_use(self) -> tuple[int, int]:
         """How many texts' embeddings came from the cache, and how many did not."""
-        hits = sum(isinstance(r, Embedding) and r.is_hit for r in self._texts)
-        return hits, len(self._texts) - hits
+        return self._texts.hits, len(self._texts.results) - self._texts.hits
 
     @property
     def text_errors(self) -> dict[int, ApiError]:
         """Texts that failed alone, by position among the texts."""
-        return {i: r for i, r in enumerate(self._texts) if isinstance(r, ApiError)}
+        return self._texts.errors
 
     @property
     def token_count(self) -> int:
         """Tokens of the texts, start and end included."""
-        return sum(r.token_count for r in self._texts if isinstance(r, Embedding))
-
-    @property
-    def _texts(self) -> list[Embedding | ApiError | None]:
-        return self._results[self._images :]
-
-    def _systemic_text_error(self) -> ApiError | None:
-        for result in self._texts:
-            if isinstance(result, ApiError) and not isinstance(result, TEXTS_OWN_FAULTS):
-                return result
-        return None
-
-    def _every_text_failed(self) -> ApiError | None:
-        errors = self.text_errors
-        return errors[0] if errors and len(errors) == len(self._texts) else None
+        return sum([r.token_count for r in self._texts.results if isinstance(r, Embedding)])

@@ -37,25 +37,25 @@ class Verdict:
 def judge(cosine: FloatVector, scale: Scale, threshold: float | None) -> Verdict:
     """Rank `cosine` (shape (texts,), at least one) and say how sure the ranking, or the thresholding, is."""
     logits = cosine.astype(np.float64) * scale.logit_scale + scale.logit_bias
-    best = int(np.argmax(logits))
-    probability = _probability(logits, scale)
+    best = int(logits.argmax())
+    shares = _softmax(logits)
     if threshold is not None:
         cut = threshold * scale.logit_scale + scale.logit_bias
         margin = float(np.abs(logits - cut).min())
         confidence = _sigmoid(margin)
     elif len(logits) > 1:
-        runner_up, winner = np.partition(logits, -2)[-2:]
-        margin = float(winner - runner_up)
-        confidence = float(_softmax(logits)[best])
+        runner_up, winner = np.partition(logits, -2)[-2:].tolist()
+        margin = winner - runner_up
+        confidence = float(shares[best])
     else:
         margin = float(logits[0])
         confidence = 1.0
-    return Verdict(best, cosine, probability, margin, confidence)
+    return Verdict(best, cosine, _probability(logits, shares, scale), margin, confidence)
 
 
-def _probability(logits: NDArray[np.float64], scale: Scale) -> FloatVector | None:
+def _probability(logits: NDArray[np.float64], shares: NDArray[np.float64], scale: Scale) -> FloatVector | None:
     if len(logits) > 1:
-        return _softmax(logits).astype(np.float32)
+        return shares.astype(np.float32)
     if scale.has_sigmoid:
         return np.array([_sigmoid(float(logits[0]))], dtype=np.float32)
     return None

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from router.errors import ApiError, InvalidRequest, TooLarge, UnsupportedMedia
+from router.multipart import parse_multipart
 
 logger = logging.getLogger(__name__)
 Scope = MutableMapping[str, Any]
@@ -19,8 +20,9 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Body = TypeVar("Body", bound=BaseModel)
 
-JSON, MSGPACK = "application/json", "application/msgpack"
+JSON, MSGPACK, MULTIPART = "application/json", "application/msgpack", "multipart/form-data"
 MAX_REQUEST_ID_CHARS = 128
+MAX_PARAM_CHARS = 200
 # A body over its limit is read on and thrown away up to this many times the limit, so that a client still
 # writing gets to read the 413; beyond it the connection is closed.
 DISCARD_FACTOR = 4
@@ -117,10 +119,10 @@ def parse_body(request: Request, data: bytes, model: type[Body]) -> Body:
     """Decode by content type and validate.
 
     Raises:
-        UnsupportedMedia: The content type is neither JSON nor msgpack.
+        UnsupportedMedia: The content type is none that is read.
         InvalidRequest: The body can't be decoded, or is not what the route takes.
     """
-    document = _decode(request.content_type, data)
+    document = _decode(request, data)
     if not isinstance(document, dict):
         raise InvalidRequest("the body is an object with named fields")
     try:
@@ -129,7 +131,10 @@ def parse_body(request: Request, data: bytes, model: type[Body]) -> Body:
         raise _explain(error.errors(include_url=False)[0]) from error
 
 
-def _decode(content_type: str, data: bytes) -> object:
+def _decode(request: Request, data: bytes) -> object:
+    content_type = request.content_type
+    if content_type == MULTIPART:
+        return parse_multipart(request.headers["content-type"], data)
     try:
         if content_type == JSON:
             return orjson.loads(data)
@@ -138,11 +143,11 @@ def _decode(content_type: str, data: bytes) -> object:
     except (orjson.JSONDecodeError, ValueError, msgpack.UnpackException, RecursionError) as error:
         name = "JSON" if content_type == JSON else "msgpack"
         raise InvalidRequest(f"the body is not valid {name}") from error
-    raise UnsupportedMedia(f"content type must be {JSON} or {MSGPACK}")
+    raise UnsupportedMedia(f"content type must be {JSON}, {MSGPACK} or {MULTIPART}")
 
 
 def _explain(detail: ErrorDetails) -> ApiError:
-    param = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in detail["loc"]).lstrip(".")
+    param = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in detail["loc"]).lstrip(".")[:MAX_PARAM_CHARS]
     text = _TYPE_NAMES.get(detail["type"], "not what this field takes")
     if detail["type"] == "literal_error":
         text = f"expected {detail['ctx']['expected']}"

@@ -23,6 +23,7 @@ from router.errors import (
     UnknownModel,
     UnsupportedMedia,
 )
+from router.http import JSON, MSGPACK, MULTIPART
 from router.schemas import (
     EmbeddingsAnswer,
     EmbeddingsRequest,
@@ -101,7 +102,7 @@ def _post(
     answer: type[BaseModel],
     errors: tuple[type[ApiError], ...],
 ) -> dict[str, Any]:
-    content = {media: {"schema": _ref(body)} for media in ("application/json", "application/msgpack")}
+    content = {media: {"schema": _ref(body)} for media in (JSON, MSGPACK, MULTIPART)}
     operation = _operation(name, summary, answer, errors)
     deadline = {
         "name": "X-Deadline-Ms",

@@ -47,7 +47,6 @@ class SimilarityRequest(_Body):
         ge=-1,
         le=1,
         allow_inf_nan=False,
-        strict=False,
         description="Cosine from which a text counts as matching; the margin is then the distance to it.",
     )
     tier: TierChoice = Field(default="auto", description="`auto` cascades; a named tier answers alone.")
@@ -117,7 +116,7 @@ class SimilarityItem(BaseModel):
     best: int
     cosine: list[float | None]
     probability: list[float | None] | None
-    matches: list[bool | None] | None = Field(description="With a threshold: which texts reach it.")
+    matches: list[bool | None] | None = Field(default=None, description="Only with a threshold: which texts reach it.")
     tiering: Tiering
 
 

@@ -57,6 +57,14 @@ class BrokenStore(MemoryStore):
         raise LookupError
 
 
+class ShyStore(MemoryStore):
+    """A store that answers no lookup in time."""
+
+    def counts(self) -> StoreCounts:
+        """Count every lookup as timed out."""
+        return StoreCounts(timeouts=len(self.asked))
+
+
 def make_cache(shared: Store | None, *, l1_bytes: int = 1 << 20, write_queue_items: int = 1000) -> EmbeddingCache:
     """Return a cache with an empty in-process level."""
     local: LocalStore[Cached] = LocalStore(l1_bytes, size_of=cached_bytes)
@@ -277,4 +285,40 @@ async def test_cache_without_a_shared_store_is_the_first_level_alone() -> None:
     assert numbers(found) == [1.0, None]
     assert cache.is_alive
     assert await cache.flush()
+    await cache.close()
+
+
+async def test_first_level_answers_all_or_nothing_without_waiting(shared: MemoryStore) -> None:
+    """One vector that is elsewhere, or of another dim, and the caller has to ask properly."""
+    cache, one, two = make_cache(shared), make_entry(1), make_entry(2)
+    cache.put([one])
+
+    assert numbers(cache.get_all_now(ask(one)) or []) == [1.0]
+    assert cache.get_all_now(ask(one, two)) is None
+    assert cache.get_all_now([Lookup(one.key, DIM + 1, one.input_length)]) is None
+    assert cache.counts().l1_hits == 1
+    await cache.close()
+
+
+async def test_absence_is_remembered_until_the_vector_is_put(shared: MemoryStore) -> None:
+    """What the shared store did not have is known to be absent, until it is made."""
+    cache, entry = make_cache(shared), make_entry(1)
+    assert not cache.is_absent(entry.key)
+
+    await cache.get_many(ask(entry))
+    was_absent = cache.is_absent(entry.key)
+    cache.put([entry])
+
+    assert was_absent
+    assert not cache.is_absent(entry.key)
+    await cache.close()
+
+
+async def test_outage_is_no_absence() -> None:
+    """A store that did not answer has said nothing about what it holds."""
+    cache, entry = make_cache(ShyStore()), make_entry(1)
+
+    await cache.get_many(ask(entry))
+
+    assert not cache.is_absent(entry.key)
     await cache.close()

@@ -171,3 +171,14 @@ def test_answer_names_its_request_and_its_stages(client: httpx.Client) -> None:
     assert response.headers["x-tier"] in {"fast", "accurate"}
     stages = {stage.split(";")[0].strip() for stage in response.headers["server-timing"].split(",")}
     assert {"cache", "fast", "total"} <= stages
+
+
+def test_similarity_takes_multipart_files(client: httpx.Client) -> None:
+    """Pictures as files of a form, texts as its fields."""
+    texts = captions(10)
+    files = [("images", ("scene.png", picture(10), "image/png")), *(("texts", (None, text)) for text in texts)]
+
+    response = client.post("/v1/similarity", files=files)
+
+    assert response.status_code == 200, response.text
+    assert len(response.json()["data"][0]["cosine"]) == len(texts)

@@ -1,0 +1,88 @@
+"""multipart/form-data bodies: what they stand for, and what a bad one is told."""
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.errors import ApiError, InvalidRequest
+from router.multipart import parse_multipart
+
+Files = list[tuple[str, tuple[str | None, bytes]]]
+
+
+def encode(files: Files) -> tuple[str, bytes]:
+    """A body as httpx writes it: its content type and bytes."""
+    request = httpx.Request("POST", "http://localhost/", files=files)
+    return request.headers["content-type"], request.read()
+
+
+def test_multipart_files_are_bytes_and_repeated_fields_are_lists() -> None:
+    """Two images, two texts and a threshold."""
+    files: Files = [
+        ("images", ("one.png", b"\x89PNG\r\n--\r\n\x00")),
+        ("images", ("two.png", b"")),
+        ("texts", (None, "ein Mädchen".encode())),
+        ("texts", (None, b"a dog")),
+        ("threshold", (None, b"0.25")),
+        ("tier", (None, b"fast")),
+    ]
+
+    document = parse_multipart(*encode(files))
+
+    assert document == {
+        "images": [b"\x89PNG\r\n--\r\n\x00", b""],
+        "texts": ["ein Mädchen", "a dog"],
+        "threshold": 0.25,
+        "tier": "fast",
+    }
+
+
+def test_multipart_field_given_twice_is_refused() -> None:
+    """Only lists take a name more than once."""
+    with pytest.raises(InvalidRequest) as caught:
+        parse_multipart(*encode([("tier", (None, b"fast")), ("tier", (None, b"accurate"))]))
+
+    assert caught.value.param == "tier"
+
+
+@pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary="])
+def test_multipart_without_boundary_is_refused(content_type: str) -> None:
+    """There is no telling where its parts end."""
+    with pytest.raises(InvalidRequest):
+        parse_multipart(content_type, b"--x\r\n\r\n--x--")
+
+
+def test_multipart_cut_off_is_refused() -> None:
+    """Half a picture is no picture."""
+    content_type, data = encode([("images", ("one.png", b"x" * 100))])
+
+    with pytest.raises(InvalidRequest):
+        parse_multipart(content_type, data[:-60])
+
+
+def test_multipart_part_without_name_is_refused() -> None:
+    """Nobody could say what it is for."""
+    body = b"--x\r\nContent-Disposition: form-data\r\n\r\nhello\r\n--x--\r\n"
+
+    with pytest.raises(InvalidRequest):
+        parse_multipart("multipart/form-data; boundary=x", body)
+
+
+@given(st.binary(max_size=400))
+def test_multipart_garbage_is_an_api_error_or_a_document(garbage: bytes) -> None:
+    """Whatever comes in, nothing else comes out."""
+    try:
+        document = parse_multipart("multipart/form-data; boundary=x", b"--x\r\n" + garbage)
+    except ApiError:
+        return
+
+    assert isinstance(document, dict)
+
+
+@given(st.lists(st.binary(max_size=200), min_size=1, max_size=5))
+def test_multipart_gives_back_every_file(contents: list[bytes]) -> None:
+    """Bytes arrive as they were sent."""
+    document = parse_multipart(*encode([("images", (f"{i}.png", data)) for i, data in enumerate(contents)]))
+
+    assert document == {"images": contents}
