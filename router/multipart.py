@@ -1,12 +1,15 @@
 """multipart/form-data as a body: files are images' bytes, fields are texts; repeated names make lists."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from python_multipart.exceptions import MultipartParseError
-from python_multipart.multipart import MultipartCallbacks, MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser, parse_options_header
 
 from router.errors import InvalidRequest, TooLarge
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 LIST_FIELDS = frozenset({"images", "texts", "input"})
 NUMBER_FIELDS = frozenset({"threshold", "dimensions"})
@@ -23,7 +26,7 @@ class _Parts:
     disposition: bytes = b""
     data: bytearray = field(default_factory=bytearray)
 
-    def callbacks(self) -> MultipartCallbacks:
+    def callbacks(self) -> "MultipartCallbacks":
         return {
             "on_part_begin": self.begin,
             "on_part_data": lambda data, start, end: self.data.extend(data[start:end]),

@@ -14,7 +14,7 @@ import pytest
 
 from tests.service_process import REPOSITORY, RunningService, ServiceNotReady, processes_of, run_command
 
-TOY = [sys.executable, str(REPOSITORY / "tests" / "toy_service.py")]
+TOY = [sys.executable, str(REPOSITORY / "tests" / "toy_launcher.py")]
 GONE_WITHIN_S = 20.0
 
 
