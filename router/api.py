@@ -202,7 +202,7 @@ class Api:
         raise UnknownModel("model names neither a tier nor a tier's model; see /v1/models", "model")
 
     def _deadline(self, request: Request) -> Deadline:
-        header = request.headers.get("x-deadline-ms")
+        header = request.header(b"x-deadline-ms")
         try:
             return request_deadline(header, self._service.deadline_s, self._clock())
         except ValueError as error:

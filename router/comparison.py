@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,36 +16,38 @@ TEXTS_OWN_FAULTS = (TooLarge, BadImage, UnknownKey, InternalError)
 Results = Sequence[Embedding | ApiError | None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Texts:
-    """What is known of the texts at one moment; each fact is worked out once."""
+    """What is known of the texts at one moment, worked out in one pass."""
 
-    results: Results
+    count: int
+    columns: tuple[int, ...]
+    matrix: NDArray[np.float32]
+    hits: int
+    token_count: int
+    errors: dict[int, ApiError]
 
-    @cached_property
-    def columns(self) -> tuple[int, ...]:
-        return tuple([i for i, result in enumerate(self.results) if isinstance(result, Embedding)])
+    @classmethod
+    def of(cls, results: Results) -> "_Texts":
+        columns, vectors, hits, tokens = [], [], 0, 0
+        errors: dict[int, ApiError] = {}
+        for i, result in enumerate(results):
+            if isinstance(result, Embedding):
+                columns.append(i)
+                vectors.append(result.vector)
+                hits += result.is_hit
+                tokens += result.token_count
+            elif result is not None:
+                errors[i] = result
+        return cls(len(results), tuple(columns), np.array(vectors, dtype=np.float32), hits, tokens, errors)
 
-    @cached_property
-    def matrix(self) -> NDArray[np.float32]:
-        """Shape (embedded texts, dimension)."""
-        return np.array([result.vector for result in self.results if isinstance(result, Embedding)])
-
-    @cached_property
-    def hits(self) -> int:
-        return sum([isinstance(result, Embedding) and result.is_hit for result in self.results])
-
-    @cached_property
-    def errors(self) -> dict[int, ApiError]:
-        return {i: result for i, result in enumerate(self.results) if isinstance(result, ApiError)}
-
-    @cached_property
+    @property
     def blocking_error(self) -> ApiError | None:
         """Why there is nothing to compare with: a fault that is not a text's own, or every text's failure."""
         for error in self.errors.values():
             if not isinstance(error, TEXTS_OWN_FAULTS):
                 return error
-        return self.errors[0] if self.errors and len(self.errors) == len(self.results) else None
+        return self.errors[0] if self.errors and len(self.errors) == self.count else None
 
 
 class Comparison:
@@ -58,20 +59,20 @@ class Comparison:
         self.has_begun = False
         self._images = len(images)
         self._results: list[Embedding | ApiError | None] = [None] * len(self.items)
-        self._texts = _Texts(self._results[self._images :])
+        self._known: _Texts | None = None
 
     def begin(self, model: ModelDescription | None, cached: Sequence[Embedding | None]) -> None:
         """Take over what the cache had, in the space of `model`."""
         self.has_begun = True
         self.model = model
         self._results = list(cached)
-        self._texts = _Texts(self._results[self._images :])
+        self._known = None
 
     def fill(self, positions: Sequence[int], results: Sequence[Embedding | ApiError]) -> None:
         """Take over what a tier answered."""
         for position, result in zip(positions, results, strict=True):
             self._results[position] = result
-        self._texts = _Texts(self._results[self._images :])
+        self._known = None
 
     def missing(self, images: Sequence[int]) -> list[int]:
         """Positions that these images' comparison still lacks: of the images themselves, and of texts."""
@@ -82,7 +83,7 @@ class Comparison:
 
     def is_complete(self, image: int) -> bool:
         """Whether the image and every text have embeddings."""
-        return isinstance(self._results[image], Embedding) and len(self._texts.columns) == len(self._texts.results)
+        return isinstance(self._results[image], Embedding) and len(self._texts.columns) == self._texts.count
 
     def image_error(self, image: int) -> ApiError | None:
         """The image's own error."""
@@ -123,7 +124,7 @@ class Comparison:
     @property
     def text_cache_use(self) -> tuple[int, int]:
         """How many texts' embeddings came from the cache, and how many did not."""
-        return self._texts.hits, len(self._texts.results) - self._texts.hits
+        return self._texts.hits, self._texts.count - self._texts.hits
 
     @property
     def text_errors(self) -> dict[int, ApiError]:
@@ -133,4 +134,10 @@ class Comparison:
     @property
     def token_count(self) -> int:
         """Tokens of the texts, start and end included."""
-        return sum([r.token_count for r in self._texts.results if isinstance(r, Embedding)])
+        return self._texts.token_count
+
+    @property
+    def _texts(self) -> _Texts:
+        if self._known is None:
+            self._known = _Texts.of(self._results[self._images :])
+        return self._known

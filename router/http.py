@@ -53,20 +53,26 @@ class Request:
 
     method: str
     path: str
-    headers: Mapping[str, str]
+    headers: Mapping[bytes, bytes]
     request_id: str
     receive: Receive
     names_itself: bool = True
 
+    def header(self, name: bytes) -> str | None:
+        """A header's value; of one that was sent twice, the last."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
     @property
     def content_type(self) -> str:
         """Media type of the body, without parameters; JSON where the client names none."""
-        return self.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+        value = self.header(b"content-type")
+        return JSON if value is None else value.partition(";")[0].strip().lower()
 
     @property
     def wants_msgpack(self) -> bool:
         """Whether the answer goes out as msgpack: asked for, or the body came in so."""
-        accept = self.headers.get("accept", "*/*")
+        accept = self.header(b"accept") or "*/*"
         return MSGPACK in accept or (self.content_type == MSGPACK and JSON not in accept)
 
 
@@ -82,8 +88,8 @@ class Response:
 
 def read_request(scope: Scope, receive: Receive, *, names_itself: bool = True) -> Request:
     """The request of an ASGI scope, with its id echoed or made."""
-    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-    given = headers.get("x-request-id", "")
+    headers = dict(scope["headers"])  # ASGI servers give lower-case names
+    given = headers.get(b"x-request-id", b"").decode("latin-1")
     is_usable = given.isascii() and given.isprintable() and 0 < len(given) <= MAX_REQUEST_ID_CHARS
     request_id = given if is_usable else uuid.uuid4().hex
     return Request(scope["method"], scope["path"], headers, request_id, receive, names_itself)
@@ -134,7 +140,7 @@ def parse_body(request: Request, data: bytes, model: type[Body]) -> Body:
 def _decode(request: Request, data: bytes) -> object:
     content_type = request.content_type
     if content_type == MULTIPART:
-        return parse_multipart(request.headers["content-type"], data)
+        return parse_multipart(request.header(b"content-type") or "", data)
     try:
         if content_type == JSON:
             return orjson.loads(data)

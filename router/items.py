@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pybase64
 
@@ -14,9 +14,11 @@ from router.errors import ApiError, InvalidRequest, TooLarge
 Modality = Literal["image", "text"]
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One image or text. `content` is None where only its key was sent."""
+class Item(NamedTuple):
+    """One image or text. `content` is None where only its key was sent.
+
+    A tuple, because dozens are made per request and a frozen dataclass takes three times as long to make.
+    """
 
     modality: Modality
     digest: bytes
@@ -73,7 +75,8 @@ class ItemReader:
             raise InvalidRequest("a text has at least one character")
         if len(text) > self.text_chars:
             raise TooLarge(f"a text has at most {self.text_chars} characters")
-        return Item("text", self.hasher.text(text), text, len(text.encode("utf-8", "surrogatepass")))
+        length = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        return Item("text", self.hasher.text(text), text, length)
 
     def _image(self, raw: str | bytes) -> Item:
         data = raw if isinstance(raw, bytes) else _decode_base64(raw)

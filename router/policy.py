@@ -1,6 +1,7 @@
 """The policy: when to take a second look, and what to do when one can't be had."""
 
 import hashlib
+from functools import cached_property
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,7 +32,7 @@ class Policy(BaseModel):
         "`fail` with 503.",
     )
 
-    @property
+    @cached_property  # read for every answer
     def version(self) -> str:
         """Content hash of the document: equal documents have equal versions."""
         canonical = self.model_dump_json().encode()
