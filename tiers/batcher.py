@@ -107,21 +107,17 @@ class Batcher(Generic[Payload]):
 
     async def _encode_or_split(self, batch: list[_Item[Payload]]) -> None:
         """Encode a batch; a batch that fails is halved until the items that make it fail stand alone."""
-        try:
-            rows = await self._slot.run(self._encode, [item.payload for item in batch])
-        except asyncio.CancelledError:
-            self._waiting.extendleft(reversed(batch))
-            raise
-        except Exception as error:  # noqa: BLE001 - the encoder's faults are any; the items' owners are told
-            if len(batch) == 1:
-                logger.warning("encoder refused an item: %s", type(error).__name__)
-                _fail(batch[0], BadItem("internal", "the encoder failed on this item"))
-                return
-            middle = len(batch) // 2
-            await self._encode_or_split(batch[:middle])
-            await self._encode_or_split(batch[middle:])
-        else:
-            _deliver(batch, rows)
+        parts = [batch]
+        while parts:
+            part = parts.pop()
+            try:
+                _deliver(part, await self._slot.run(self._encode, [item.payload for item in part]))
+            except Exception as error:  # noqa: BLE001 - the encoder's faults are any; the items' owners are told
+                parts += _halve_or_fail(part, error)
+            except BaseException:
+                for unfinished in (part, *parts):  # the loop ends here, and `_fail_all` tells who waits
+                    self._waiting.extend(unfinished)
+                raise
 
     def _fail_all(self, loop: asyncio.Task[None]) -> None:
         if not loop.cancelled():
@@ -130,7 +126,19 @@ class Batcher(Generic[Payload]):
             _fail(self._waiting.popleft(), TierError("the batching loop has ended"))
 
 
+def _halve_or_fail(part: list[_Item[Payload]], error: Exception) -> list[list[_Item[Payload]]]:
+    """What to try next, the last one first."""
+    if len(part) == 1:
+        logger.warning("encoder refused an item: %s", type(error).__name__)
+        _fail(part[0], BadItem("internal", "the encoder failed on this item"))
+        return []
+    middle = len(part) // 2
+    return [part[middle:], part[:middle]]
+
+
 def _deliver(batch: list[_Item[Payload]], rows: FloatMatrix) -> None:
+    if len(rows) != len(batch):
+        raise ValueError(f"{len(rows)} rows for {len(batch)} items")
     finite: list[bool] = np.isfinite(rows).all(axis=1).tolist()  # type: ignore[assignment]
     for item, row, is_finite in zip(batch, rows, finite, strict=True):
         if not is_finite:

@@ -104,6 +104,12 @@ class ImageLimits(_Strict):
 
     max_pixels: int = Field(default=25_000_000, ge=1, description="Width x height, at most.")
     min_side_px: int = Field(default=3, ge=1, description="Pixels on the shorter side, at least.")
+    max_aspect: float = Field(
+        default=100,
+        ge=1,
+        description="Longer side over shorter side, at most: the shorter one is scaled to the model's input, and the "
+        "longer one grows with it.",
+    )
 
 
 class TierConfig(_Strict):

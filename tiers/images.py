@@ -16,8 +16,8 @@ def open_image(data: bytes, limits: ImageLimits) -> Image.Image:
     """Decode `data` to a PIL image, RGB or as its file says (the model's transform converts).
 
     Raises:
-        BadItem: `unsupported_media` for a format we don't read, `too_large` for more pixels than allowed,
-            `bad_image` for a corrupt, truncated or tiny picture.
+        BadItem: `unsupported_media` for a format we don't read, `too_large` for more pixels than allowed
+            or a shape too long, `bad_image` for a corrupt, truncated or tiny picture.
     """
     image = _open_header(data)
     width, height = image.size
@@ -25,10 +25,16 @@ def open_image(data: bytes, limits: ImageLimits) -> Image.Image:
         raise BadItem("bad_image", f"picture is {width}x{height}; each side needs {limits.min_side_px} px")
     if width * height > limits.max_pixels:
         raise BadItem("too_large", f"picture is {width}x{height}; at most {limits.max_pixels} pixels")
+    if max(width, height) > limits.max_aspect * min(width, height):
+        raise BadItem(
+            "too_large", f"picture is {width}x{height}; one side at most {limits.max_aspect:g} times the other"
+        )
     try:
         image.load()
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
         raise BadItem("bad_image", "picture is truncated or corrupt") from error
+    if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+        return image.convert("RGBA")  # the same colours as straight to RGB, of which Pillow warns
     return image
 
 

@@ -71,7 +71,9 @@ def parse(data: bytes, content_type: str | None = None) -> SimilarityRequest:
     return parse_body(request(headers=headers), data, SimilarityRequest)
 
 
-@pytest.mark.parametrize("chunks", [(b"hello",), (b"he", b"llo"), (b"", b"hello", b""), tuple(b"%c" % c for c in b"hello")])
+@pytest.mark.parametrize(
+    "chunks", [(b"hello",), (b"he", b"llo"), (b"", b"hello", b""), tuple(b"%c" % c for c in b"hello")]
+)
 async def test_body_is_joined_from_its_chunks(chunks: tuple[bytes, ...]) -> None:
     """However the server cuts it, at the limit it is read whole."""
     assert await read_body(request(Client(*chunks)), 5) == b"hello"
@@ -216,8 +218,10 @@ def test_any_bytes_are_a_body_or_an_error_of_ours(data: bytes, content_type: str
 @given(
     document=st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.binary(max_size=5),
-        lambda inner: st.lists(inner, max_size=3)
-        | st.dictionaries(st.text(max_size=3) | st.sampled_from(["images", "texts", "tier"]), inner, max_size=4),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.text(max_size=3) | st.sampled_from(["images", "texts", "tier"]), inner, max_size=4)
+        ),
     )
 )
 def test_any_msgpack_document_is_a_request_or_an_error_of_ours(document: object) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 import httpx
 import msgpack
 import numpy as np
+from PIL import Image
 
 from tests.direct_model import DirectModel
-from tests.pictures import as_base64, captions, picture
+from tests.pictures import as_base64, captions, encode, picture
 
 Answer = dict[str, Any]
 
@@ -182,3 +183,14 @@ def test_similarity_takes_multipart_files(client: httpx.Client) -> None:
 
     assert response.status_code == 200, response.text
     assert len(response.json()["data"][0]["cosine"]) == len(texts)
+
+
+def test_picture_of_five_megabytes_is_answered(client: httpx.Client) -> None:
+    """A body under its limit travels whole, also where it is larger than gRPC's default message."""
+    noise = np.random.default_rng(0).integers(0, 256, (1300, 1300, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(noise))
+    assert len(data) > 5_000_000
+
+    response = client.post("/v1/similarity", files=[("images", ("noise.png", data)), ("texts", (None, "a star"))])
+
+    assert response.status_code == 200, response.text

@@ -1,0 +1,48 @@
+"""Errors of the command line and the launcher: what a person is told in a line or two.
+
+SecondlookError
+├── ConfigRefused          a deployment file that can't be used
+├── StartFailed            the service could not be started
+│   ├── PortInUse          somebody already listens there
+│   └── StopRequested      a signal asked to stop before the service was ready
+├── ServiceLost            a running service lost a process that it can't do without
+│   └── StoppedAtOnce      a second signal cut the orderly stop short
+├── QueryFailed            a question to a service got no usable answer
+└── DemoFailed             the demonstration did not show what it is there to show
+"""
+
+
+class SecondlookError(Exception):
+    """Root of the errors that end a command with exit code 1 and a message."""
+
+
+class ConfigRefused(SecondlookError):
+    """Raised when a deployment file can't be read or is not valid; the message names the keys."""
+
+
+class StartFailed(SecondlookError):
+    """Raised when the service could not be started; the message says why."""
+
+
+class PortInUse(StartFailed):
+    """Raised when the address asked for is taken or can't be listened on."""
+
+
+class StopRequested(StartFailed):
+    """Raised out of whatever start-up is doing when a signal asks to stop."""
+
+
+class ServiceLost(SecondlookError):
+    """Raised when a process of Ray's that the service can't do without has ended."""
+
+
+class StoppedAtOnce(ServiceLost):
+    """Raised when a second signal cut the orderly stop short; requests in flight were dropped."""
+
+
+class QueryFailed(SecondlookError):
+    """Raised when a service can't be reached or answers with an error."""
+
+
+class DemoFailed(SecondlookError):
+    """Raised when the demonstration saw no second look, no cache hit, or an error."""

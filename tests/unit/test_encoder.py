@@ -1,0 +1,230 @@
+"""The encoder with real models: open_clip's own numbers, and nothing that one bad input can spoil."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from tests.pictures import encode, picture
+from tests.tiny_model import OpenClip, register_tiny_architecture, write_tiny_model
+from tiers.config import ImageLimits, ModelConfig
+from tiers.encoder import MAX_WORD_BYTES, Encoder
+from tiers.errors import BadItem, ModelUnavailable
+
+DEMO = Path(__file__).resolve().parents[2] / "demo" / "models"
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8))
+PICTURES = [
+    picture(1),
+    picture(2, "JPEG"),
+    encode(NOISE.resize((20, 90)), "WEBP"),
+    encode(NOISE.convert("L")),
+    encode(NOISE.convert("P"), "GIF"),
+    encode(NOISE.convert("RGBA")),
+    encode(NOISE.convert("CMYK"), "JPEG"),
+    encode(NOISE.resize((3, 4)), "BMP"),
+]
+TEXTS = [
+    "a red circle",
+    "A RED  CIRCLE!",
+    "two blue squares left of a star",
+    "\u00e9t\u00e9 \U0001f408",
+    "x" * 40,
+    "&amp; <b>",
+]
+
+
+def make_encoder(folder: Path, **config: object) -> Encoder:
+    """Load a model from a folder."""
+    model = ModelConfig.model_validate({"architecture": f"local-dir:{folder}", **config})
+    return Encoder(model, ImageLimits())
+
+
+def embed_images(encoder: Encoder, files: list[bytes]) -> NDArray[np.float32]:
+    """Embed encoded pictures in one batch."""
+    return encoder.encode_images([encoder.prepare_image(data) for data in files])
+
+
+def embed_texts(encoder: Encoder, texts: list[str]) -> NDArray[np.float32]:
+    """Embed texts in one batch."""
+    return encoder.encode_texts([encoder.prepare_text(text) for text in texts])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model on disk."""
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def encoder(folder: Path) -> Encoder:
+    """The tiny model, loaded."""
+    return make_encoder(folder)
+
+
+@pytest.mark.parametrize("model", ["tiny", "demo"])
+def test_embeddings_are_open_clips_own(folder: Path, model: str) -> None:
+    """Batched here, one by one there: every cosine is within 1e-4 of one."""
+    place, bpe_file = (folder, None) if model == "tiny" else (DEMO / "fast", DEMO / "bpe_vocab.txt.gz")
+    encoder = make_encoder(place, bpe_file=None if bpe_file is None else str(bpe_file))
+    direct = OpenClip(place, bpe_file)
+
+    images, texts = embed_images(encoder, PICTURES), embed_texts(encoder, TEXTS)
+
+    np.testing.assert_allclose((images * direct.images(PICTURES)).sum(axis=1), 1.0, atol=1e-4)
+    np.testing.assert_allclose((texts * direct.texts(TEXTS)).sum(axis=1), 1.0, atol=1e-4)
+
+
+def test_embeddings_are_float32_of_unit_length(encoder: Encoder) -> None:
+    """One row an item, in the model's dimension."""
+    images, texts = embed_images(encoder, PICTURES), embed_texts(encoder, TEXTS)
+
+    assert (images.shape, images.dtype) == ((len(PICTURES), 16), np.float32)
+    assert (texts.shape, texts.dtype) == ((len(TEXTS), 16), np.float32)
+    np.testing.assert_allclose(np.linalg.norm(np.concatenate([images, texts]), axis=1), 1.0, atol=1e-6)
+
+
+def test_neighbours_in_a_batch_change_nothing(encoder: Encoder) -> None:
+    """An item's embedding is its own, whoever it is batched with."""
+    together = embed_images(encoder, PICTURES)
+
+    alone = np.concatenate([embed_images(encoder, [data]) for data in PICTURES])
+
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_description_is_what_the_model_says_of_itself(encoder: Encoder) -> None:
+    """Sizes, scale and names, for keys and for callers."""
+    description = encoder.description
+
+    assert (description.model, description.precision) == ("tiny", "fp32")
+    assert (description.dimension, description.context_length, description.image_size) == (16, 16, (32, 32))
+    assert description.logit_scale == pytest.approx(1 / 0.07, rel=1e-5)
+    assert (description.logit_bias, description.has_sigmoid) == (0.0, False)
+
+
+def test_model_with_a_bias_is_a_sigmoid_model(tmp_path: Path) -> None:
+    """Its bias is part of every logit."""
+    encoder = make_encoder(write_tiny_model(tmp_path, init_logit_bias=-10.0))
+
+    assert (encoder.description.logit_bias, encoder.description.has_sigmoid) == (-10.0, True)
+
+
+def test_name_in_the_configuration_is_the_models_id(folder: Path) -> None:
+    """The operator's name goes before the folder's."""
+    assert make_encoder(folder, name="our-clip").description.model == "our-clip"
+
+
+def test_revision_is_of_the_weights_and_not_of_their_place(tmp_path: Path, encoder: Encoder) -> None:
+    """Equal weights elsewhere are one revision; other weights are another."""
+    copy = make_encoder(write_tiny_model(tmp_path / "copy"))
+    other = make_encoder(write_tiny_model(tmp_path / "other", seed=1))
+
+    assert copy.description.revision == encoder.description.revision
+    assert other.description.revision != encoder.description.revision
+
+
+def test_preprocessing_version_changes_with_the_preprocessing(folder: Path, encoder: Encoder, tmp_path: Path) -> None:
+    """Another mean is another vector for the same picture, so it is another name in every key."""
+    config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
+    config["preprocess_cfg"]["mean"] = [0.5, 0.5, 0.5]
+    changed = write_tiny_model(tmp_path)
+    (changed / "open_clip_config.json").write_text(json.dumps(config), encoding="utf-8")
+
+    description = make_encoder(changed).description
+
+    assert description.preprocessing != encoder.description.preprocessing
+    assert description.revision == encoder.description.revision
+
+
+def test_random_weights_are_the_same_each_time_and_said_to_be_random(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Benchmarks are repeatable, and nobody takes their answers for answers."""
+    register_tiny_architecture(tmp_path, "tiny-for-tests")
+    config = ModelConfig(architecture="tiny-for-tests", pretrained="random")
+
+    with caplog.at_level(logging.WARNING, "tiers.encoder"):
+        one, other = Encoder(config, ImageLimits()), Encoder(config, ImageLimits())
+
+    assert one.description == other.description
+    assert one.description.model == "tiny-for-tests/random"
+    assert "RANDOM WEIGHTS" in caplog.text
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_stays_near(folder: Path, encoder: Encoder, precision: str) -> None:
+    """Half the bits, nearly the same direction, unit length in float32 and a name of its own."""
+    half = make_encoder(folder, precision=precision)
+
+    images, texts = embed_images(half, PICTURES), embed_texts(half, TEXTS)
+
+    assert half.description.precision == precision
+    assert ((images * embed_images(encoder, PICTURES)).sum(axis=1) > 0.995).all()
+    assert ((texts * embed_texts(encoder, TEXTS)).sum(axis=1) > 0.995).all()
+    np.testing.assert_allclose(np.linalg.norm(images, axis=1), 1.0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "pretrained"),
+    [("local-dir:/nowhere", None), ("no-such-model", "random"), ("ViT-B-32", "no-such-tag")],
+)
+def test_model_that_is_not_there_is_unavailable(architecture: str, pretrained: str | None) -> None:
+    """Said with its name; never a model with random weights in its place."""
+    with pytest.raises(ModelUnavailable, match=architecture):
+        Encoder(ModelConfig(architecture=architecture, pretrained=pretrained), ImageLimits())
+
+
+def test_folder_without_weights_is_unavailable(tmp_path: Path) -> None:
+    """A configuration alone is not a model."""
+    folder = write_tiny_model(tmp_path)
+    (folder / "open_clip_pytorch_model.bin").unlink()
+
+    with pytest.raises(ModelUnavailable):
+        make_encoder(folder)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_truncated_picture_is_a_bad_item(encoder: Encoder, share: float) -> None:
+    """It never reaches the model."""
+    data = picture(3, "JPEG")
+
+    with pytest.raises(BadItem) as caught:
+        encoder.prepare_image(data[: int(len(data) * share)])
+
+    assert caught.value.code == "bad_image"
+
+
+def test_palette_with_transparency_has_its_colours(encoder: Encoder) -> None:
+    """As open_clip converts it: transparency is left out of account, without a warning."""
+    palette = NOISE.convert("P", palette=Image.Palette.ADAPTIVE)
+    opaque = encoder.prepare_image(encode(palette))
+    palette.info["transparency"] = bytes(range(256))
+
+    assert encoder.prepare_image(encode(palette)).equal(opaque)
+
+
+def test_text_over_the_context_is_cut_and_its_tokens_are_counted_whole(encoder: Encoder) -> None:
+    """`usage` says what was sent, start and end included."""
+    short, long = encoder.prepare_text("a cat"), encoder.prepare_text("cat " * 30)
+
+    assert (short.token_count, long.token_count) == (4, 32)
+    assert short.ids.shape == long.ids.shape == (16,)
+
+
+@pytest.mark.parametrize("text", ["\ud83d", "cat \udc08", " ", "\x00", "\u202e\u0300" * 20])
+def test_strange_text_is_embedded(encoder: Encoder, text: str) -> None:
+    """Halves of characters, spaces, zeros and marks without letters have finite embeddings."""
+    assert np.isfinite(embed_texts(encoder, [text])).all()
+
+
+def test_endless_word_is_too_large(encoder: Encoder) -> None:
+    """The tokenizer takes quadratic time for a word; the same letters in words are fine."""
+    with pytest.raises(BadItem) as caught:
+        encoder.prepare_text("a cat " + "x" * (MAX_WORD_BYTES + 1))
+
+    assert caught.value.code == "too_large"
+    assert encoder.prepare_text("x " * MAX_WORD_BYTES).token_count > MAX_WORD_BYTES

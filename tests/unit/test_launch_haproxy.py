@@ -1,0 +1,86 @@
+"""What stands between Serve and HAProxy: the wrapper script and the front door."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from secondlook import haproxy
+
+CONFIG = """frontend prometheus
+    bind :9101
+frontend http_frontend
+    bind 0.0.0.0:8000
+listen stats
+  bind *:8404
+"""
+
+
+@pytest.fixture
+def wrapper(tmp_path: Path) -> Path:
+    """A wrapper around a program that prints the file it is given."""
+    binary = tmp_path / "fake haproxy"
+    binary.write_text('#!/bin/sh\ncat "$3"\n')
+    binary.chmod(0o700)
+    return haproxy.write_wrapper(binary, tmp_path)
+
+
+def start(wrapper: Path) -> subprocess.CompletedProcess[str]:
+    """Start the wrapper as Serve does."""
+    config = wrapper.parent / "haproxy.cfg"
+    config.write_text(CONFIG)
+    return subprocess.run([wrapper, "-db", "-f", config], capture_output=True, text=True, check=False)
+
+
+def test_wrapper_keeps_haproxys_own_pages_on_loopback(wrapper: Path) -> None:
+    """Status and metrics are bound to loopback, the front door to what was asked for."""
+    started = start(wrapper)
+
+    binds = [line.split()[1] for line in started.stdout.splitlines() if "bind" in line]
+    assert binds == ["127.0.0.1:9101", "0.0.0.0:8000", "127.0.0.1:8404"]
+
+
+def test_closed_front_door_stays_closed_and_haproxy_is_told_to_finish(wrapper: Path) -> None:
+    """The running HAProxy gets its soft stop, and the wrapper starts no other."""
+    node = wrapper.parent / "node"
+    node.mkdir()
+    with (
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as running,
+        socket.socket(socket.AF_UNIX) as admin,
+    ):
+        admin.bind(str(node / haproxy.SOCKET_NAME))
+        admin.listen()
+        threading.Thread(target=answer_once, args=(admin, f"Name: HAProxy\nPid: {running.pid}\n")).start()
+
+        haproxy.close_front_door(wrapper.parent)
+
+        assert running.wait(10) == -signal.SIGUSR1
+    assert start(wrapper).returncode == 1
+
+
+def answer_once(admin: socket.socket, text: str) -> None:
+    """Play HAProxy's admin socket for one command."""
+    connection, _ = admin.accept()
+    with connection:
+        connection.recv(100)
+        connection.sendall(text.encode())
+
+
+def test_unreachable_haproxy_answers_nothing(tmp_path: Path) -> None:
+    """A drain without HAProxy goes on."""
+    assert haproxy.ask(tmp_path / "none.sock", "show info") == ""
+
+
+def test_binary_that_does_not_run_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file for another platform is passed over."""
+    broken = tmp_path / "haproxy"
+    broken.write_bytes(b"\x7fELF")
+    broken.chmod(0o700)
+    monkeypatch.setitem(os.environ, haproxy.BINARY_VARIABLE, str(broken))
+
+    assert haproxy.find_binary() != broken

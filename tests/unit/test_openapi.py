@@ -1,0 +1,126 @@
+"""The OpenAPI document: every route, made from the models that validate."""
+
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from router.api import Api
+from router.errors import ERROR_TABLE
+from router.openapi import openapi_document, reference_page
+from tests.fakes import FakeRouter
+
+UNDOCUMENTED = {"/openapi.json", "/docs"}
+QUESTION = {"images": ["c3VyZQ==", "?"], "texts": ["cat", "dog", ""]}
+
+
+def schema(name: str) -> Draft202012Validator:
+    """A validator of one of the document's models."""
+    components = openapi_document()["components"]
+    return Draft202012Validator({"$ref": f"#/components/schemas/{name}", "components": components})
+
+
+def references(node: object) -> set[str]:
+    """Every $ref in a document."""
+    if isinstance(node, dict):
+        own = {node["$ref"]} if "$ref" in node else set()
+        return own.union(*(references(value) for value in node.values()))
+    if isinstance(node, list):
+        return set().union(*(references(value) for value in node))
+    return set()
+
+
+def operations() -> list[dict[str, Any]]:
+    """Every operation of the document."""
+    return [operation for methods in openapi_document()["paths"].values() for operation in methods.values()]
+
+
+def test_document_has_every_route_with_its_methods() -> None:
+    """Except the document itself and the page made from it."""
+    routes = Api(FakeRouter().make_service())._routes
+
+    documented = {path: {method.upper() for method in methods} for path, methods in openapi_document()["paths"].items()}
+
+    assert documented == {path: set(methods) for path, methods in routes.items() if path not in UNDOCUMENTED}
+
+
+def test_document_has_the_parts_that_openapi_requires() -> None:
+    """Version, title, and an answer with a description in every operation, each under a name of its own."""
+    document = openapi_document()
+
+    assert document["openapi"].startswith("3.1.")
+    assert document["info"]["title"]
+    assert document["info"]["version"]
+    assert all(response["description"] for operation in operations() for response in operation["responses"].values())
+    names = [operation["operationId"] for operation in operations()]
+    assert len(names) == len(set(names))
+
+
+def test_every_reference_leads_to_a_schema() -> None:
+    """And every schema is a valid JSON Schema."""
+    schemas = openapi_document()["components"]["schemas"]
+
+    assert references(openapi_document()) <= {f"#/components/schemas/{name}" for name in schemas}
+    for model in schemas.values():
+        Draft202012Validator.check_schema(model)
+
+
+def test_errors_are_documented_with_the_tables_statuses() -> None:
+    """Statuses of errors come from the table, and their codes stand in the description."""
+    codes = {str(error.status): error.code for error in ERROR_TABLE}
+    for operation in operations():
+        for status, response in operation["responses"].items():
+            assert status == "200" or status in codes
+            assert status == "200" or "`" in response["description"]
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "model"),
+    [
+        ("/v1/similarity", QUESTION, "SimilarityAnswer"),
+        ("/v1/similarity", {**QUESTION, "threshold": 0.5, "tier": "accurate"}, "SimilarityAnswer"),
+        ("/v1/similarity", {"images": ["c3VyZQ=="], "texts": ["cat"]}, "SimilarityAnswer"),
+        ("/v1/similarity", {"images": []}, "ErrorAnswer"),
+        ("/v1/embeddings", {"model": "fast", "input": "a cat"}, "EmbeddingsAnswer"),
+        ("/v1/embeddings", {"model": "fast", "input": "a cat", "encoding_format": "base64"}, "EmbeddingsAnswer"),
+        ("/v1/models", None, "ModelsAnswer"),
+        ("/healthz", None, "HealthAnswer"),
+        ("/readyz", None, "HealthAnswer"),
+        ("/admin/status", None, "StatusAnswer"),
+        ("/nowhere", None, "ErrorAnswer"),
+    ],
+)
+async def test_answer_is_what_the_document_says(path: str, document: dict[str, Any] | None, model: str) -> None:
+    """Real answers validate against the published schemas."""
+    async with FakeRouter().client() as client:
+        response = await (client.get(path) if document is None else client.post(path, json=document))
+
+    schema(model).validate(response.json())
+
+
+@pytest.mark.parametrize(
+    "item",
+    ["a cat", {"text": "a cat"}, {"image": "aGk="}, {"image_url": {"url": "data:,"}}, {"key": f"i:{'01' * 17}"}],
+)
+def test_every_form_of_an_item_is_in_the_request_schema(item: object) -> None:
+    """What the contract admits, the published schema admits."""
+    schema("SimilarityRequest").validate({"images": [item], "texts": [item]})
+
+
+@pytest.mark.parametrize("item", [7, None, {}, {"text": "a", "image": "b"}, {"other": "a"}, {"key": "x"}])
+def test_what_is_no_item_is_not_in_the_request_schema(item: object) -> None:
+    """A client that validates first hears of it before it sends."""
+    assert not schema("SimilarityRequest").is_valid({"images": [item], "texts": ["a"]})
+
+
+async def test_document_and_page_are_served() -> None:
+    """The one as JSON, the other as a page that loads nothing from elsewhere."""
+    async with FakeRouter().client() as client:
+        document, page = await client.get("/openapi.json"), await client.get("/docs")
+
+    assert document.json() == openapi_document()
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.text == reference_page()
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+    assert all(path in page.text for path in openapi_document()["paths"])
