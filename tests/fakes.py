@@ -56,6 +56,7 @@ class Clock:
         self.now = now
 
     def __call__(self) -> float:
+        """The time."""
         return self.now
 
     def advance(self, seconds: float) -> None:
@@ -222,11 +223,11 @@ class FakeRouter:
     one logit (the scale is ten). Both tiers know these texts.
     """
 
-    def __init__(self, **config: int) -> None:
+    def __init__(self) -> None:
         self.clock = Clock()
         self.cache = make_cache()
-        self.fast = make_tier(self.clock, self.cache, **config)
-        self.accurate = make_tier(self.clock, self.cache, description=ACCURATE_MODEL, **config)
+        self.fast = make_tier(self.clock, self.cache)
+        self.accurate = make_tier(self.clock, self.cache, description=ACCURATE_MODEL)
         self.cascade = Cascade(self.fast.embedder, self.accurate.embedder, self.cache, self.clock)
         for tier in (self.fast, self.accurate):
             tier.handle.vectors |= {"cat": mixture(1.0), "dog": mixture(0.0, 1.0)}

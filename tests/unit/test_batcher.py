@@ -22,12 +22,14 @@ class StepExecutor(Executor):
 
     def __init__(self) -> None:
         self.is_held = False
+        self.has_work = asyncio.Event()
         self._jobs: list[Callable[[], None]] = []
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Take a job."""
         future: Future[Any] = Future()
         self._jobs.append(lambda: self._run(future, fn, *args, **kwargs))
+        self.has_work.set()
         if not self.is_held:
             self.release()
         return future
@@ -92,8 +94,7 @@ class Bench:
         self.executor.is_held = True
         futures = self.submit(0)
         async with asyncio.timeout(5):
-            while self.slot.running_since is None:
-                await asyncio.sleep(0)
+            await self.executor.has_work.wait()
         return futures
 
 

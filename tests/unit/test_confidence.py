@@ -22,7 +22,7 @@ def test_verdict_ranks_by_cosine() -> None:
     verdict = judge_list([0.1, 0.3, 0.2])
 
     assert verdict.best == 1
-    np.testing.assert_array_equal(verdict.cosine, np.float32([0.1, 0.3, 0.2]))
+    np.testing.assert_array_equal(verdict.cosine, np.array([0.1, 0.3, 0.2], dtype=np.float32))
 
 
 def test_probability_is_the_softmax_of_the_logits() -> None:
@@ -30,6 +30,7 @@ def test_probability_is_the_softmax_of_the_logits() -> None:
     verdict = judge_list([0.31, 0.28])
 
     expected = np.exp([31.0, 28.0]) / np.exp([31.0, 28.0]).sum()
+    assert verdict.probability is not None
     np.testing.assert_allclose(verdict.probability, expected, rtol=1e-4)
     assert verdict.confidence == pytest.approx(expected[0], rel=1e-4)
 
@@ -80,7 +81,7 @@ def test_one_text_has_the_sigmoid_of_a_model_trained_so() -> None:
     """Bias included: a sigmoid model knows whether one pair matches."""
     verdict = judge_list([0.7], SIGMOID)
 
-    np.testing.assert_allclose(verdict.probability, [1 / (1 + np.exp(-2.0))], rtol=1e-5)
+    assert verdict.probability == pytest.approx(1 / (1 + np.exp(-2.0)), rel=1e-5)
     assert verdict.margin == pytest.approx(2.0, abs=1e-5)
 
 
@@ -96,7 +97,7 @@ def test_several_texts_get_a_softmax_from_a_sigmoid_model_too() -> None:
     """Which of several texts fits best is a share, however the model was trained."""
     verdict = judge_list([0.7, 0.6], SIGMOID)
 
-    np.testing.assert_allclose(verdict.probability, [np.e / (1 + np.e), 1 / (1 + np.e)], rtol=1e-4)
+    assert verdict.probability == pytest.approx([np.e / (1 + np.e), 1 / (1 + np.e)], rel=1e-4)
 
 
 @pytest.mark.parametrize("cosine", [-1.0, 1.0])

@@ -1,6 +1,7 @@
 """HTTP in and out over raw ASGI: bounded bodies, two encodings, one shape of answers."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import msgpack
@@ -150,7 +151,7 @@ def test_other_content_types_are_unsupported(content_type: str) -> None:
 )
 def test_body_that_can_not_be_decoded_is_an_invalid_request(data: bytes, content_type: str) -> None:
     """Cut, of no encoding, nested without end or lying about its length: said in our words."""
-    with pytest.raises(InvalidRequest, match="the body is not valid (JSON|msgpack)"):
+    with pytest.raises(InvalidRequest, match=r"the body is not valid (JSON|msgpack)"):
         parse(data, content_type)
 
 
@@ -208,10 +209,8 @@ def test_unknown_field_with_a_long_name_is_not_echoed_whole() -> None:
 @given(data=st.binary(max_size=60), content_type=st.sampled_from(["application/json", MSGPACK]))
 def test_any_bytes_are_a_body_or_an_error_of_ours(data: bytes, content_type: str) -> None:
     """No bytes raise anything that has no place in the error table."""
-    try:
+    with suppress(InvalidRequest):
         parse(data, content_type)
-    except ApiError as error:
-        assert error.status in {400, 415}
 
 
 @settings(deadline=None, max_examples=100)
@@ -226,10 +225,8 @@ def test_any_bytes_are_a_body_or_an_error_of_ours(data: bytes, content_type: str
 )
 def test_any_msgpack_document_is_a_request_or_an_error_of_ours(document: object) -> None:
     """Every field may hold anything; what is wrong is an invalid request."""
-    try:
+    with suppress(InvalidRequest):
         parse(msgpack.packb(document), MSGPACK)
-    except InvalidRequest as error:
-        assert error.message
 
 
 def test_request_id_is_echoed() -> None:
@@ -274,7 +271,9 @@ async def test_json_answer_has_its_type_length_and_id() -> None:
     """Arrays are lists, and Content-Length is the body's."""
     client = Client()
 
-    await send_response(request(client, [("x-request-id", "r1")]), Response({"v": np.float32([0.5, 1])}), client.send)
+    await send_response(
+        request(client, [("x-request-id", "r1")]), Response({"v": np.array([0.5, 1], dtype=np.float32)}), client.send
+    )
 
     start, body = client.sent
     assert start["status"] == 200
@@ -285,7 +284,9 @@ async def test_json_answer_has_its_type_length_and_id() -> None:
 async def test_msgpack_answer_has_the_same_fields() -> None:
     """Bytes stay bytes, and small arrays become lists."""
     client = Client()
-    answer = Response({"v": b"\x00\xff", "p": np.float32([0.5]), "m": np.array([True])}, 201, {"x-tier": "fast"})
+    answer = Response(
+        {"v": b"\x00\xff", "p": np.array([0.5], dtype=np.float32), "m": np.array([True])}, 201, {"x-tier": "fast"}
+    )
 
     await send_response(request(client, [("accept", MSGPACK)]), answer, client.send)
 

@@ -57,7 +57,7 @@ def test_policy_is_frozen() -> None:
     policy = Policy()
 
     with pytest.raises(ValidationError, match="frozen"):
-        policy.threshold = 2.0  # type: ignore[misc]
+        policy.threshold = 2.0
 
 
 @settings(deadline=None)

@@ -12,7 +12,7 @@ from router.deadline import Deadline
 from router.errors import ApiError, DeadlineExceeded, Overloaded
 from router.items import Item
 from router.tier_calls import Encoded, TierCounts
-from tests.fakes import Clock, FakeTier, content_vector, count_tokens, image, make_tier, text
+from tests.fakes import Clock, Content, FakeTier, content_vector, count_tokens, image, make_tier, text
 
 LATER = Deadline(1060.0)
 Answers = list[Encoded | ApiError]
@@ -43,10 +43,11 @@ def texts(count: int, prefix: str = "text") -> list[Item]:
 async def test_answer_has_the_items_vector_tokens_and_revision() -> None:
     """Images and texts in any order get what belongs to them."""
     tier = make_tier(Clock())
+    contents: list[Content] = ["a cat", b"cat", "dog"]
 
     answers = await ask(tier, text("a cat"), image(b"cat"), text("dog"))
 
-    for content, answer in zip(["a cat", b"cat", "dog"], answers, strict=True):
+    for content, answer in zip(contents, answers, strict=True):
         assert isinstance(answer, Encoded)
         np.testing.assert_array_equal(answer.vector, content_vector(content, "f1"))
         assert answer.token_count == (count_tokens(content) if isinstance(content, str) else 0)
@@ -218,7 +219,7 @@ async def test_time_in_the_queue_is_told() -> None:
 
     assert isinstance(first, Encoded)
     assert isinstance(second, Encoded)
-    assert (first.queue_ms, second.queue_ms) == (0.0, pytest.approx(500.0))
+    assert [first.queue_ms, second.queue_ms] == pytest.approx([0.0, 500.0])
 
 
 async def test_counts_are_of_items_and_calls() -> None:
@@ -244,10 +245,14 @@ def test_every_item_is_sent_once_in_order_within_the_bounds(
 ) -> None:
     """Whatever is submitted, and however it is cut, nothing is lost, doubled or overtaken."""
     sizes = [size for submission in submissions for size in submission]
-    bounds = {"items_per_call": items_per_call, "bytes_per_call": bytes_per_call, "calls_in_flight": calls_in_flight}
 
     async def submit_all() -> FakeTier:
-        tier = make_tier(Clock(), **bounds)
+        tier = make_tier(
+            Clock(),
+            items_per_call=items_per_call,
+            bytes_per_call=bytes_per_call,
+            calls_in_flight=calls_in_flight,
+        )
         numbers = iter(range(len(sizes)))
         answers = []
         for submission in submissions:

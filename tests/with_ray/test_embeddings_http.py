@@ -1,6 +1,7 @@
 """POST /v1/embeddings over real HTTP with the openai client, unmodified, through Redis in fp16."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +21,9 @@ def openai(redis_base_url: str) -> Iterator[OpenAI]:
         yield client
 
 
-def embed(openai: OpenAI, tier: str, items: list[str], **options: object) -> Matrix:
+def embed(openai: OpenAI, tier: str, items: list[str], **options: Any) -> Matrix:
     """Embeddings as the client gives them; it asks for base64 unless told otherwise."""
-    answer = openai.embeddings.create(model=tier, input=items, **options)  # type: ignore[call-overload]
+    answer = openai.embeddings.create(model=tier, input=items, **options)
     return np.array([item.embedding for item in answer.data], dtype=np.float32)
 
 
@@ -35,7 +36,7 @@ def cosine_distance(left: Matrix, right: Matrix) -> float:
 @pytest.mark.parametrize("tier", ["fast", "accurate"])
 @pytest.mark.parametrize("options", [{}, {"encoding_format": "float"}], ids=["default", "float"])
 def test_text_embeddings_equal_open_clip_on_miss_and_hit(
-    openai: OpenAI, models: dict[str, DirectModel], tier: str, options: dict[str, str]
+    openai: OpenAI, models: dict[str, DirectModel], tier: str, options: dict[str, Any]
 ) -> None:
     """Texts through the openai client, first computed, then from the fp16 cache."""
     texts = [f"{text} {tier} {len(options)}" for text in captions(20)]
@@ -50,7 +51,7 @@ def test_text_embeddings_equal_open_clip_on_miss_and_hit(
 @pytest.mark.parametrize("tier", ["fast", "accurate"])
 @pytest.mark.parametrize("options", [{}, {"encoding_format": "float"}], ids=["default", "float"])
 def test_image_embeddings_equal_open_clip_on_miss_and_hit(
-    openai: OpenAI, models: dict[str, DirectModel], tier: str, options: dict[str, str]
+    openai: OpenAI, models: dict[str, DirectModel], tier: str, options: dict[str, Any]
 ) -> None:
     """Images through the openai client, first computed, then from the fp16 cache."""
     files = [picture(3000 + i + 10 * len(options)) for i in range(4)]
