@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser("check", help="say whether a deployment file is valid, and what is wrong with it")
     check.add_argument("file", type=Path, metavar="F")
     actions.add_parser("schema", help="print the JSON Schema of deployment files")
+    actions.add_parser("reference", help="print what every key means, as Markdown")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -22,8 +23,10 @@ def run(options: argparse.Namespace) -> int:
     if options.action == "check":
         load(options.file)
         print(f"{options.file}: valid")
-    else:
-        from router.config import AppArgs  # noqa: PLC0415 - --help does not need it
+        return 0
+    from router.config import AppArgs  # noqa: PLC0415 - --help does not need it
+    from secondlook.config_reference import reference  # noqa: PLC0415
 
-        print(json.dumps(AppArgs.model_json_schema(), indent=2))
+    schema = AppArgs.model_json_schema()
+    print(reference(schema) if options.action == "reference" else json.dumps(schema, indent=2) + "\n", end="")
     return 0

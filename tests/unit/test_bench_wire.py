@@ -1,5 +1,6 @@
 """How the load generator cuts answers out of a stream, and keeps requests on disk."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def test_answers_are_found_however_the_stream_is_cut(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(STREAM)]
     reader = AnswerReader()
 
-    statuses = [s for start, end in zip(edges, edges[1:], strict=False) for s in reader.feed(STREAM[start:end])]
+    statuses = [s for start, end in itertools.pairwise(edges) for s in reader.feed(STREAM[start:end])]
 
     assert statuses == [200, 204, 503]
 
