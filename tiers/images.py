@@ -33,8 +33,8 @@ def open_image(data: bytes, limits: ImageLimits) -> Image.Image:
         image.load()
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
         raise BadItem("bad_image", "picture is truncated or corrupt") from error
-    if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
-        return image.convert("RGBA")  # the same colours as straight to RGB, of which Pillow warns
+    if image.mode == "P":
+        image.info.pop("transparency", None)  # plays no part on the way to RGB, but Pillow would warn of it
     return image
 
 

@@ -4,23 +4,30 @@ import asyncio
 import time
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from ray import serve
 from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 
 from tiers.batcher import Batcher, EncoderSlot, Row
 from tiers.config import TierConfig
-from tiers.encoder import Encoder, TokenizedText
 from tiers.errors import BadItem, ReplicaOverloaded, TierError
 from tiers.messages import EncodeCall, EncodeReply, ItemFailure, ModelDescription
+
+if TYPE_CHECKING:
+    import torch
+
+    from tiers.encoder import TokenizedText
 
 
 class TierReplica:
     """One model behind queues of items. Images are decoded in threads, encoded in batches across callers."""
 
     def __init__(self, config: TierConfig) -> None:
+        # Not at the top: whoever only wires deployments together would pay three seconds for torch.
+        from tiers.encoder import Encoder  # noqa: PLC0415
+
         self._config = config
         self._encoder = Encoder(config.model, config.images)
         self._encoder.warm_up()
@@ -69,25 +76,25 @@ class TierReplica:
         jobs += [self._encode_text(texts, text, deadline) for text in call.texts]
         return await asyncio.gather(*jobs, return_exceptions=True)
 
-    async def _encode_image(self, batcher: Batcher[torch.Tensor], data: bytes, deadline: float) -> tuple[Row, int]:
+    async def _encode_image(self, batcher: "Batcher[torch.Tensor]", data: bytes, deadline: float) -> tuple[Row, int]:
         loop = asyncio.get_running_loop()
         picture = await loop.run_in_executor(self._preparation, self._prepare_image, data, deadline)
         return await batcher.submit(picture, deadline), 0
 
-    async def _encode_text(self, batcher: Batcher[TokenizedText], text: str, deadline: float) -> tuple[Row, int]:
+    async def _encode_text(self, batcher: "Batcher[TokenizedText]", text: str, deadline: float) -> tuple[Row, int]:
         loop = asyncio.get_running_loop()
         tokens = await loop.run_in_executor(self._preparation, self._prepare_text, text, deadline)
         return await batcher.submit(tokens, deadline), tokens.token_count
 
-    def _prepare_image(self, data: bytes, deadline: float) -> torch.Tensor:
+    def _prepare_image(self, data: bytes, deadline: float) -> "torch.Tensor":
         _refuse_expired(deadline)
         return self._encoder.prepare_image(data)
 
-    def _prepare_text(self, text: str, deadline: float) -> TokenizedText:
+    def _prepare_text(self, text: str, deadline: float) -> "TokenizedText":
         _refuse_expired(deadline)
         return self._encoder.prepare_text(text)
 
-    def _batchers(self) -> tuple[Batcher[torch.Tensor], Batcher[TokenizedText]]:
+    def _batchers(self) -> "tuple[Batcher[torch.Tensor], Batcher[TokenizedText]]":
         if self._images is None or self._texts is None:
             # Made at first use: the loops belong to the event loop that serves calls.
             batch = self._config.batch
