@@ -147,4 +147,4 @@ def _run(target: Target, requests: RequestSet, plan: Plan, at_begin: Callable[[]
     if requests.once:
         requests.used = figures["next"]
     cpu_us = {role: seconds * 1e6 / figures["requests"] for role, seconds in cpu_by_role(before, after).items()}
-    return Sample(figures, cpu_us, memory_by_role(after))
+    return Sample(figures, cpu_us, memory_by_role(usage(after, with_pss=True)))

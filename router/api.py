@@ -1,5 +1,6 @@
 """The HTTP API over raw ASGI: routes to handlers, errors to answers. It knows no Ray."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,7 @@ from router.deadline import Deadline, request_deadline
 from router.embedder import Embedder, Embedding
 from router.errors import (
     ApiError,
+    DeadlineExceeded,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
@@ -120,7 +122,7 @@ class Api:
     async def _similarity(self, request: Request) -> Response:
         service = self._service
         deadline = self._deadline(request)
-        body = parse_body(request, await read_body(request, service.limits.body_bytes), SimilarityRequest)
+        body = parse_body(request, await self._read(request, deadline), SimilarityRequest)
         _check_count("images", len(body.images), service.limits.images)
         _check_count("texts", len(body.texts), service.limits.texts)
         images, image_places, image_errors = _split(
@@ -146,7 +148,7 @@ class Api:
         service = self._service
         started = self._clock()
         deadline = self._deadline(request)
-        body = parse_body(request, await read_body(request, service.limits.body_bytes), EmbeddingsRequest)
+        body = parse_body(request, await self._read(request, deadline), EmbeddingsRequest)
         embedder = self._embedder(body.model)
         raw = body.input if isinstance(body.input, list) else [body.input]
         if not raw:
@@ -200,6 +202,14 @@ class Api:
             if model in names:
                 return embedder
         raise UnknownModel("model names neither a tier nor a tier's model; see /v1/models", "model")
+
+    async def _read(self, request: Request, deadline: Deadline) -> bytes:
+        """The body; a caller who sends it drop by drop does not hold a place for longer than the deadline."""
+        try:
+            async with asyncio.timeout(deadline.left_s(self._clock())):
+                return await read_body(request, self._service.limits.body_bytes)
+        except TimeoutError as error:
+            raise DeadlineExceeded("the body did not arrive before the deadline") from error
 
     def _deadline(self, request: Request) -> Deadline:
         header = request.header(b"x-deadline-ms")

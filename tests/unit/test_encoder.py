@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.pictures import encode, picture
-from tests.tiny_model import OpenClip, register_tiny_architecture, write_tiny_model
+from tests.tiny_model import OpenClip, register_tiny_architecture, tiny_config, write_tiny_model
 from tiers.config import ImageLimits, ModelConfig
 from tiers.encoder import MAX_WORD_BYTES, Encoder
 from tiers.errors import BadItem, ModelUnavailable
@@ -38,9 +38,8 @@ TEXTS = [
 
 
 def make_encoder(folder: Path, **config: object) -> Encoder:
-    """Load a model from a folder."""
-    model = ModelConfig.model_validate({"architecture": f"local-dir:{folder}", **config})
-    return Encoder(model, ImageLimits())
+    """Load a tiny model from a folder."""
+    return Encoder(tiny_config(folder, **config), ImageLimits())
 
 
 def embed_images(encoder: Encoder, files: list[bytes]) -> NDArray[np.float32]:
@@ -68,8 +67,9 @@ def encoder(folder: Path) -> Encoder:
 @pytest.mark.parametrize("model", ["tiny", "demo"])
 def test_embeddings_are_open_clips_own(folder: Path, model: str) -> None:
     """Batched here, one by one there: every cosine is within 1e-4 of one."""
-    place, bpe_file = (folder, None) if model == "tiny" else (DEMO / "fast", DEMO / "bpe_vocab.txt.gz")
-    encoder = make_encoder(place, bpe_file=None if bpe_file is None else str(bpe_file))
+    tiny, demo = (folder, folder / "merges.txt.gz"), (DEMO / "fast", DEMO / "bpe_vocab.txt.gz")
+    place, bpe_file = tiny if model == "tiny" else demo
+    encoder = make_encoder(place, bpe_file=str(bpe_file))
     direct = OpenClip(place, bpe_file)
 
     images, texts = embed_images(encoder, PICTURES), embed_texts(encoder, TEXTS)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.pictures import picture
-from tests.tiny_model import OpenClip, write_tiny_model
-from tiers.config import BatchConfig, ModelConfig, TierConfig
+from tests.tiny_model import OpenClip, tiny_config, write_tiny_model
+from tiers.config import BatchConfig, TierConfig
 from tiers.errors import ReplicaOverloaded, TierError
 from tiers.messages import EncodeCall
 from tiers.replica import TierReplica, tier_deployment
@@ -26,8 +26,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def config(folder: Path) -> TierConfig:
     """A tier of the tiny model that may hold 40 items."""
-    model = ModelConfig(architecture=f"local-dir:{folder}")
-    return TierConfig(model=model, batch=BatchConfig(max_queued_items=40, max_images=8, preprocess_threads=2))
+    return TierConfig(
+        model=tiny_config(folder), batch=BatchConfig(max_queued_items=40, max_images=8, preprocess_threads=2)
+    )
 
 
 @pytest.fixture
@@ -38,14 +39,14 @@ def replica(config: TierConfig) -> TierReplica:
 
 async def test_reply_is_open_clips_own_images_first(replica: TierReplica, folder: Path) -> None:
     """Rows stand in the call's order and are those of a direct call."""
-    images, texts = [picture(seed) for seed in range(3)], ["a red circle", "a star"]
+    images, texts = [picture(seed) for seed in range(3)], ["a cat", "a star"]
 
     reply = await replica.encode(EncodeCall(tuple(images), tuple(texts), BUDGET_S))
 
-    direct = OpenClip(folder)
+    direct = OpenClip(folder, folder / "merges.txt.gz")
     expected = np.concatenate([direct.images(images), direct.texts(texts)])
     np.testing.assert_allclose((reply.matrix() * expected).sum(axis=1), 1.0, atol=1e-4)
-    assert reply.token_counts == (5, 4)
+    assert reply.token_counts == (4, 7)
     assert reply.failures == ()
     assert reply.revision == (await replica.describe()).revision
 

@@ -1,5 +1,6 @@
 """The contract's table of errors, each row through real HTTP."""
 
+import socket
 import struct
 import zlib
 from typing import Any
@@ -130,3 +131,15 @@ def assert_error(response: httpx.Response, status: int, code: str) -> None:
     assert {(row.status, row.code) for row in ERROR_TABLE} >= {(status, code)}
     assert "Traceback" not in error["message"]
     assert response.headers["x-request-id"]
+
+
+def test_body_that_never_arrives_ends_with_the_deadline(base_url: str) -> None:
+    """Whoever sends a body drop by drop holds a place until the deadline and no longer."""
+    url = httpx.URL(base_url)
+    head = "POST /v1/similarity HTTP/1.1\r\nHost: test\r\nX-Deadline-Ms: 300\r\nContent-Length: 100\r\n\r\n{"
+    with socket.create_connection((url.host, url.port), timeout=20) as connection:
+        connection.sendall(head.encode())
+
+        answer = connection.recv(65536)
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
