@@ -32,5 +32,6 @@ def build_app(args: AppArgs) -> serve.Application:
         health_check_period_s=2,
         health_check_timeout_s=10,
         graceful_shutdown_timeout_s=20,
+        max_constructor_retry_count=1,
     )(RouterReplica)
     return router.bind(args, fast, accurate)

@@ -100,26 +100,32 @@ def run_service(service: Service, announce: Callable[[str], None]) -> None:
         ingress = _set_environment(service, folder, ports)
         # Ray opens its folder to everybody: it gets one inside ours, which is closed.
         cluster = Cluster(folder / "r", verbose=service.verbose)
-        _start(service, cluster, port, stop)
-        announce(base_url(service.host, port))
+        with _stopping_on_failure(cluster):
+            _start(service, cluster, port, stop)
+            announce(base_url(service.host, port))
         while not stop.wait(WATCH_S):
             cluster.check_alive()
         _drain(service, cluster, ingress)
 
 
-def _start(service: Service, cluster: Cluster, port: int, stop: StopSignal) -> None:
-    began = time.monotonic()
+@contextmanager
+def _stopping_on_failure(cluster: Cluster) -> Iterator[None]:
     try:
-        cluster.start(service.host, port)
-        stop.install()
-        logger.info("Ray and Serve are up after %.1f s", time.monotonic() - began)
-        cluster.deploy(service.application(port))
-        _wait_until_ready(service, cluster, port)
+        yield
     except BaseException as error:
         cluster.stop()
         if isinstance(error, SystemExit):  # Ray's own way to take SIGTERM
             raise StopRequested("stopped on request") from error
         raise
+
+
+def _start(service: Service, cluster: Cluster, port: int, stop: StopSignal) -> None:
+    began = time.monotonic()
+    cluster.start(service.host, port)
+    stop.install()
+    logger.info("Ray and Serve are up after %.1f s", time.monotonic() - began)
+    cluster.deploy(service.application(port))
+    _wait_until_ready(service, cluster, port)
     logger.info("ready after %.1f s", time.monotonic() - began)
 
 

@@ -146,6 +146,8 @@ def tier_deployment(name: str, config: TierConfig) -> serve.Application:
         health_check_period_s=config.health.period_s,
         health_check_timeout_s=config.health.timeout_s,
         graceful_shutdown_timeout_s=config.graceful_shutdown_s,
+        # A model that can't be loaded can't be loaded the third time either.
+        max_constructor_retry_count=1,
         # A saturated handle backs off blindly up to 500 ms by default; the router's own bounds keep this short.
         request_router_config=RequestRouterConfig(initial_backoff_s=0.002, max_backoff_s=0.01),
     )(TierReplica)
