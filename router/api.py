@@ -21,6 +21,7 @@ from router.errors import (
     NotFound,
     Overloaded,
     TooLarge,
+    Unavailable,
     UnknownModel,
 )
 from router.http import (
@@ -161,9 +162,12 @@ class Api:
             items.append(item)
         _check_count("input", sum(i.modality == "image" for i in items), service.limits.images)
         _check_dimensions(body.dimensions, embedder)
+        model = embedder.description
         cached = await embedder.cached(items)
         timings_ms = {"cache": (self._clock() - started) * 1e3}
         embeddings = await _complete(embedder, items, cached, deadline)
+        if embedder.description != model and any(embedding is None for embedding in cached):
+            raise Unavailable("the tier's model has just changed", retry_after_s=1)
         timings_ms["total"] = (self._clock() - started) * 1e3
         return embeddings_response(
             items,

@@ -134,11 +134,13 @@ class Cascade:
         items = (*question.images, *question.texts)
         fast, accurate = (Comparison(question.images, question.texts) for _ in range(2))
         wanted = _tiers_wanted(question)
+        # As of now: a tier may be rolled to another model while the lookup is on its way.
+        fast_model, accurate_model = self._fast.description, self._accurate.description
         asked = self._accurate.lookups(items) if "accurate" in wanted else []
         if asked and "fast" in wanted:
             rows = cache.get_all_now(asked)
             if rows is not None:  # the best answer is at hand: no need to ask for the other
-                accurate.begin(self._accurate.description, self._accurate.found(items, rows))
+                accurate.begin(accurate_model, self._accurate.found(items, rows))
                 run.timings_ms["cache"] = (self._clock() - run.started) * 1e3
                 return fast, accurate
             if all(cache.is_absent(lookup.key) for lookup in asked[: len(question.images)]):
@@ -146,9 +148,9 @@ class Cascade:
         also = self._fast.lookups(items) if "fast" in wanted else []
         found = await cache.get_many([*also, *asked])
         if also:
-            fast.begin(self._fast.description, self._fast.found(items, found[: len(also)]))
+            fast.begin(fast_model, self._fast.found(items, found[: len(also)]))
         if asked:
-            accurate.begin(self._accurate.description, self._accurate.found(items, found[len(also) :]))
+            accurate.begin(accurate_model, self._accurate.found(items, found[len(also) :]))
         run.timings_ms["cache"] = (self._clock() - run.started) * 1e3
         return fast, accurate
 
@@ -211,7 +213,7 @@ class Cascade:
             return
         began = self._clock()
         results = await embedder.encode([comparison.items[i] for i in missing], deadline or run.deadline)
-        if embedder.description is not comparison.model:
+        if embedder.description != comparison.model:
             # Rolled to another model meanwhile: what was cached and what was encoded can't be compared.
             results = [Unavailable("the tier's model has just changed", retry_after_s=1) for _ in missing]
         comparison.fill(missing, results)
@@ -226,10 +228,9 @@ class Cascade:
         if error is not None:
             return error
         comparison.raise_if_texts_failed()
-        embedder = self._fast if tier == "fast" else self._accurate
         hits, misses = comparison.text_cache_use
         return Decision(
-            verdict=comparison.judge(image, embedder.scale, run.question.threshold),
+            verdict=comparison.judge(image, run.question.threshold),
             columns=comparison.columns,
             tier=tier,
             escalated=escalated,

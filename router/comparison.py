@@ -104,11 +104,12 @@ class Comparison:
         if error is not None:
             raise error
 
-    def judge(self, image: int, scale: Scale, threshold: float | None) -> Verdict:
-        """Compare an image with the texts that have embeddings."""
-        result = self._results[image]
-        if not isinstance(result, Embedding):
+    def judge(self, image: int, threshold: float | None) -> Verdict:
+        """Compare an image with the texts that have embeddings, on the scale of the model that made them."""
+        result, model = self._results[image], self.model
+        if not isinstance(result, Embedding) or model is None:
             raise TypeError(f"image {image} has no embedding")
+        scale = Scale(model.logit_scale, model.logit_bias, model.has_sigmoid)
         return judge(self._texts.matrix @ result.vector, scale, threshold)
 
     @property

@@ -17,7 +17,6 @@ from cache.errors import LeaderGone
 from cache.keys import EmbeddingSpace, namespace, storage_key
 from cache.single_flight import SingleFlight
 from cache.two_level import EmbeddingCache, Entry, Lookup
-from router.confidence import Scale
 from router.deadline import Deadline
 from router.errors import ApiError, DeadlineExceeded, InternalError, Unavailable, UnknownKey
 from router.items import Item, Modality
@@ -90,16 +89,6 @@ class Embedder:
         model = self.description
         return f"{model.model}@{model.revision}" if model else None
 
-    @property
-    def scale(self) -> Scale:
-        """How the tier's model turns cosines into logits.
-
-        Raises:
-            Unavailable: The tier has not come up yet.
-        """
-        model = self._known().description
-        return Scale(model.logit_scale, model.logit_bias, model.has_sigmoid)
-
     def use(self, description: ModelDescription) -> None:
         """Take over a tier's description; a changed model is a new space of keys, so nothing old is found."""
         names = {modality: _space_name(modality, description, self._dtype) for modality in _MODALITIES}
@@ -128,9 +117,10 @@ class Embedder:
 
         One item's error is its result; nothing is raised.
         """
-        if self._space is None:
+        space = self._space
+        if space is None:
             return [Unavailable("the tier has not come up yet", retry_after_s=1) for _ in items]
-        results = await self._encode_once(items, deadline)
+        results = await self._encode_once(space, items, deadline)
         again = [
             index
             for index, result in enumerate(results)
@@ -138,13 +128,14 @@ class Embedder:
             if isinstance(result, DeadlineExceeded) and deadline.left_s(self._clock()) > 0
         ]
         if again:
-            retried = await self._encode_once([items[index] for index in again], deadline)
+            retried = await self._encode_once(space, [items[index] for index in again], deadline)
             for index, result in zip(again, retried, strict=True):
                 results[index] = result
         return results
 
-    async def _encode_once(self, items: Sequence[Item], deadline: Deadline) -> list[Embedding | ApiError]:
-        space = self._known()
+    async def _encode_once(
+        self, space: _Space, items: Sequence[Item], deadline: Deadline
+    ) -> list[Embedding | ApiError]:
         claim = self._flight.claim(space.key(item) for item in items if item.content is not None)
         led = set(claim.led)
         leading = [item for item in items if item.content is not None and space.key(item) in led]
@@ -205,11 +196,6 @@ class Embedder:
         if isinstance(error, LeaderGone):
             return Unavailable("the service is stopping")
         return error if isinstance(error, ApiError) else InternalError()
-
-    def _known(self) -> _Space:
-        if self._space is None:
-            raise Unavailable("the tier has not come up yet", retry_after_s=1)
-        return self._space
 
 
 _MODALITIES: tuple[Modality, ...] = ("image", "text")

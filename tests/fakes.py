@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cache.codec import Codec
 from cache.keys import ContentHasher
 from cache.local_lru import LocalStore
+from cache.store import Store
 from cache.two_level import Cached, EmbeddingCache, cached_bytes
 from router.api import Api, Service
 from router.breaker import BreakerConfig, CircuitBreaker
@@ -183,10 +184,24 @@ def by_key(item: Item) -> Item:
     return READER.read({"key": item.key}, "text")
 
 
-def make_cache(l1_bytes: int = 2**20) -> EmbeddingCache:
-    """A cache of one level, in this process."""
+def make_cache(l1_bytes: int = 2**20, shared: Store | None = None) -> EmbeddingCache:
+    """A cache in this process, over a shared store or alone."""
     local: LocalStore[Cached] = LocalStore(l1_bytes, size_of=cached_bytes)
-    return EmbeddingCache(local, None, Codec())
+    return EmbeddingCache(local, shared, Codec())
+
+
+class SlowStore(LocalStore[bytes]):
+    """A shared store in this process, in whose lookups something else may happen."""
+
+    def __init__(self) -> None:
+        super().__init__(2**20, size_of=len)
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Look up, and let happen what was arranged."""
+        found = await super().get_many(keys)
+        self.meanwhile()
+        return found
 
 
 @dataclass(slots=True)
@@ -223,9 +238,9 @@ class FakeRouter:
     one logit (the scale is ten). Both tiers know these texts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cache: EmbeddingCache | None = None) -> None:
         self.clock = Clock()
-        self.cache = make_cache()
+        self.cache = cache or make_cache()
         self.fast = make_tier(self.clock, self.cache)
         self.accurate = make_tier(self.clock, self.cache, description=ACCURATE_MODEL)
         self.cascade = Cascade(self.fast.embedder, self.accurate.embedder, self.cache, self.clock)

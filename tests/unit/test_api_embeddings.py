@@ -1,6 +1,7 @@
 """POST /v1/embeddings and GET /v1/models: OpenAI's shapes over fake tiers."""
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -10,7 +11,7 @@ import pytest
 
 from router.schemas import EmbeddingsAnswer, ModelsAnswer
 from router.tier_calls import TierShed
-from tests.fakes import DIMENSION, FakeRouter, content_vector, count_tokens, image
+from tests.fakes import DIMENSION, FAST_MODEL, FakeRouter, SlowStore, content_vector, count_tokens, image, make_cache
 
 PICTURE = {"image": base64.b64encode(b"cat").decode()}
 
@@ -178,6 +179,24 @@ async def test_embeddings_are_never_the_other_tiers() -> None:
 
     assert (response.status_code, response.json()["error"]["code"]) == (503, "overloaded")
     assert "retry-after" in response.headers
+
+
+async def test_embeddings_of_two_models_are_never_in_one_answer() -> None:
+    """One text is cached when the tier is rolled to another model: the caller asks again."""
+    store = SlowStore()
+    router = FakeRouter(make_cache(shared=store))
+    await answer(router, input="a cat")
+    rolled = replace(FAST_MODEL, revision="f2")
+    router.fast.handle.description = rolled
+    store.meanwhile = lambda: router.fast.embedder.use(rolled)
+
+    mixed = await ask(router, input=["a cat", "a dog"])
+    again = await answer(router, input=["a cat", "a dog"])
+    await router.cache.close()
+
+    assert (mixed.status_code, mixed.json()["error"]["code"]) == (503, "unavailable")
+    vectors = [item["embedding"] for item in again["data"]]
+    np.testing.assert_allclose(vectors, [content_vector("a cat", "f2"), content_vector("a dog", "f2")], rtol=1e-6)
 
 
 async def test_answer_says_how_long_it_took() -> None:

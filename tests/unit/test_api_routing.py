@@ -1,6 +1,7 @@
 """The API around its routes: methods, limits, overload, ids, health, and faults that nobody foresaw."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -121,6 +122,27 @@ async def test_deadline_that_passes_at_the_tier_is_a_408() -> None:
     router.fast.handle.release()
 
     assert code(response) == (408, "deadline_exceeded", "images[0]")
+
+
+async def test_body_that_never_arrives_is_a_408_at_the_deadline() -> None:
+    """A client that stops sending keeps its place no longer than its deadline."""
+    api = Api(FakeRouter().make_service())
+    headers = [(b"x-deadline-ms", b"10")]
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/similarity", "headers": headers}
+    async with asyncio.timeout(5):
+        await api(scope, receive, send)
+
+    assert sent[0]["status"] == 408
+    assert json.loads(sent[1]["body"])["error"]["code"] == "deadline_exceeded"
 
 
 async def test_full_router_sheds_with_retry_after_and_stays_observable() -> None:

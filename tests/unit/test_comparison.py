@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 
 from router.comparison import Comparison
-from router.confidence import Scale
 from router.embedder import Embedding
 from router.errors import ApiError, BadImage, Overloaded, TooLarge, Unavailable
-from tests.fakes import image, mixture, text
+from tests.fakes import FAST_MODEL, image, mixture, text
 
-SCALE = Scale(logit_scale=10.0, logit_bias=0.0, has_sigmoid=False)
 IMAGES = (image(b"one"), image(b"two"))
 TEXTS = (text("cat"), text("dog"), text("cow"))
 
@@ -22,6 +20,7 @@ def embedding(*cosines: float, is_hit: bool = False, tokens: int = 0) -> Embeddi
 def compare(*results: Embedding | ApiError | None) -> Comparison:
     """Two images and three texts of which this is known, images first."""
     comparison = Comparison(IMAGES, TEXTS)
+    comparison.begin(FAST_MODEL, [None] * 5)
     known = [(place, result) for place, result in enumerate(results) if result is not None]
     comparison.fill([place for place, _ in known], [result for _, result in known])
     return comparison
@@ -62,7 +61,7 @@ def test_image_is_complete_with_every_text() -> None:
 
 def test_verdict_compares_with_every_text() -> None:
     """Cosines stand in the order of the texts."""
-    verdict = compare(embedding(0.5, 0.6), None, CAT, DOG, COW).judge(0, SCALE, None)
+    verdict = compare(embedding(0.5, 0.6), None, CAT, DOG, COW).judge(0, None)
 
     np.testing.assert_allclose(verdict.cosine, [0.5, 0.6, 0.0], atol=1e-6)
     assert verdict.margin == pytest.approx(1.0, abs=1e-5)
@@ -73,7 +72,7 @@ def test_text_that_failed_alone_is_left_out_of_the_verdict() -> None:
     comparison = compare(embedding(0.5, 0.0, 0.6), None, CAT, TooLarge("long"), COW)
 
     comparison.raise_if_texts_failed()
-    verdict = comparison.judge(0, SCALE, None)
+    verdict = comparison.judge(0, None)
 
     assert comparison.columns == (0, 2)
     np.testing.assert_allclose(verdict.cosine, [0.5, 0.6], atol=1e-6)
@@ -83,11 +82,11 @@ def test_text_that_failed_alone_is_left_out_of_the_verdict() -> None:
 def test_verdict_takes_in_what_was_filled_later() -> None:
     """The texts' matrix is not one of an earlier question."""
     comparison = compare(embedding(0.5, 0.6), None, CAT, None, COW)
-    comparison.judge(0, SCALE, None)
+    comparison.judge(0, None)
 
     comparison.fill([3], [DOG])
 
-    np.testing.assert_allclose(comparison.judge(0, SCALE, None).cosine, [0.5, 0.6, 0.0], atol=1e-6)
+    np.testing.assert_allclose(comparison.judge(0, None).cosine, [0.5, 0.6, 0.0], atol=1e-6)
 
 
 @pytest.mark.parametrize("error", [Overloaded("full"), Unavailable("gone")])
@@ -121,7 +120,7 @@ def test_images_own_error_comes_before_the_texts() -> None:
 def test_image_without_embedding_can_not_be_judged() -> None:
     """Asking is a mistake of ours and not an answer."""
     with pytest.raises(TypeError):
-        compare(BadImage("broken"), None, CAT, DOG, COW).judge(0, SCALE, None)
+        compare(BadImage("broken"), None, CAT, DOG, COW).judge(0, None)
 
 
 def test_cache_use_and_tokens_are_counted_over_the_texts() -> None:

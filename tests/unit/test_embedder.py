@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from router.confidence import Scale
 from router.deadline import Deadline
 from router.embedder import Embedder, Embedding
 from router.errors import ApiError, BadImage, DeadlineExceeded, InternalError, Overloaded, Unavailable, UnknownKey
@@ -225,6 +224,29 @@ async def test_followers_that_ask_anew_share_one_call() -> None:
     assert len(tier.handle.calls) == 2
 
 
+async def test_model_forgotten_before_asking_anew_is_no_exception() -> None:
+    """A tier that was too slow once and rolled in between is an error of the item."""
+    tier = make_tier(Clock())
+    tier.handle.hold()
+    tier.handle.faults.append(TimeoutError())
+    asking = asyncio.create_task(embed_one(tier, CAT))
+    await tier.handle.called()
+
+    tier.handle.description = replace(FAST_MODEL, revision="f2")
+    tier.embedder._space = None
+    tier.handle.release()
+
+    assert isinstance(await asking, Unavailable)
+
+
+async def test_key_alone_asks_nothing_of_the_tier() -> None:
+    """Without any bytes there is nothing to wait for."""
+    tier = make_tier(Clock())
+
+    assert isinstance(await embed_one(tier, by_key(CAT)), UnknownKey)
+    assert tier.handle.calls == []
+
+
 async def test_tier_that_is_too_slow_twice_is_not_asked_a_third_time() -> None:
     """One retry, then the error."""
     tier = make_tier(Clock())
@@ -283,19 +305,17 @@ async def test_tier_that_has_not_come_up_is_unavailable() -> None:
     assert isinstance(result, Unavailable)
     assert await embedder.cached([CAT]) == [None]
     assert (embedder.description, embedder.model_id) == (None, None)
-    with pytest.raises(Unavailable):
-        _ = embedder.scale
 
 
 async def test_refresh_takes_over_what_the_tier_says_of_its_model() -> None:
-    """Id, revision and scale are the model's own."""
+    """Id and revision are the model's own, and everything else it says."""
     tier = make_tier(Clock())
-    tier.handle.description = replace(FAST_MODEL, revision="f2", logit_scale=20.0, logit_bias=-3.0, has_sigmoid=True)
+    tier.handle.description = replace(FAST_MODEL, revision="f2", logit_scale=20.0)
 
     await tier.embedder.refresh(timeout_s=1.0)
 
     assert tier.embedder.model_id == "tiny-fast@f2"
-    assert tier.embedder.scale == Scale(20.0, -3.0, has_sigmoid=True)
+    assert tier.embedder.description == tier.handle.description
 
 
 async def test_changed_revision_is_neither_answered_nor_cached() -> None:

@@ -103,6 +103,22 @@ async def test_lost_call_is_sent_once_more() -> None:
     assert tier.calls.counts.unreachable == 0
 
 
+async def test_lost_call_whose_time_is_over_is_not_sent_again() -> None:
+    """The replica took the deadline along."""
+    clock = Clock()
+    tier = make_tier(clock)
+    tier.handle.hold()
+    tier.handle.fault = TierUnreachable()
+    answers = tier.calls.submit([text("a")], LATER)
+    await tier.handle.called()
+
+    clock.advance(60.0)
+    tier.handle.release()
+
+    assert isinstance((await collect(answers))[0], DeadlineExceeded)
+    assert (len(tier.handle.calls), tier.calls.held_items) == (1, 0)
+
+
 async def test_call_lost_twice_is_unavailable() -> None:
     """One retry is all there is."""
     tier = make_tier(Clock())
@@ -221,6 +237,21 @@ async def test_probe_that_is_shed_lets_the_next_one_probe() -> None:
 async def test_caller_that_gives_up_cancels_nobodys_work() -> None:
     """A cancelled future is passed over; its neighbour in the same call is answered."""
     tier = make_tier(Clock())
+    tier.handle.hold()
+    quitter, waiter = tier.calls.submit([text("a"), text("b")], LATER)
+    await tier.handle.called()
+
+    quitter.cancel()
+    tier.handle.release()
+
+    assert isinstance((await collect([waiter]))[0], Encoded)
+    assert tier.calls.held_items == 0
+
+
+async def test_item_that_fails_after_its_caller_has_left_is_no_error() -> None:
+    """Nobody is there to be told."""
+    tier = make_tier(Clock())
+    tier.handle.bad_items["a"] = "internal"
     tier.handle.hold()
     quitter, waiter = tier.calls.submit([text("a"), text("b")], LATER)
     await tier.handle.called()
