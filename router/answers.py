@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from router.cascade import Decision, Outcome, Question
+from router.cascade import Decision, Outcome, Question, TierName
 from router.embedder import Embedder, Embedding
 from router.errors import ApiError
 from router.http import Response
@@ -127,6 +127,7 @@ def embeddings_response(
     embeddings: Sequence[Embedding],
     *,
     model: str,
+    tier: TierName,
     encoding: str,
     timings_ms: dict[str, float],
 ) -> Response:
@@ -147,7 +148,7 @@ def embeddings_response(
         "model": model,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
-    return Response(body, headers={"server-timing": server_timing(timings_ms)})
+    return Response(body, headers={"server-timing": server_timing(timings_ms), "x-tier": tier})
 
 
 def _encode_vector(vector: NDArray[np.float32], encoding: str) -> object:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cache.two_level import EmbeddingCache
 from router.answers import embeddings_response, models_response, similarity_response
-from router.cascade import Cascade, Question
+from router.cascade import Cascade, Question, TierName
 from router.config import LimitsConfig
 from router.deadline import Deadline, request_deadline
 from router.embedder import Embedder, Embedding
@@ -117,7 +117,9 @@ class Api:
             raise NotFound(f"no route {request.path[:200]}")
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:
-            raise MethodNotAllowed(f"use {', '.join(methods)}")
+            refusal = MethodNotAllowed(f"use {', '.join(methods)}")
+            refusal.headers["allow"] = ", ".join(methods)
+            raise refusal
         return handler
 
     async def _similarity(self, request: Request) -> Response:
@@ -150,7 +152,7 @@ class Api:
         started = self._clock()
         deadline = self._deadline(request)
         body = parse_body(request, await self._read(request, deadline), EmbeddingsRequest)
-        embedder = self._embedder(body.model)
+        tier, embedder = self._embedder(body.model)
         raw = body.input if isinstance(body.input, list) else [body.input]
         if not raw:
             raise InvalidRequest("input: expected at least one item", "input")
@@ -169,10 +171,13 @@ class Api:
         if embedder.description != model and any(embedding is None for embedding in cached):
             raise Unavailable("the tier's model has just changed", retry_after_s=1)
         timings_ms["total"] = (self._clock() - started) * 1e3
+        if any(embedding is None for embedding in cached):
+            timings_ms[tier] = timings_ms["total"] - timings_ms["cache"]
         return embeddings_response(
             items,
             embeddings,
             model=body.model,
+            tier=tier,
             encoding="bytes" if request.wants_msgpack else body.encoding_format,
             timings_ms=timings_ms,
         )
@@ -198,13 +203,13 @@ class Api:
     async def _reference(self, _request: Request) -> Response:
         return Response(reference_page(), media_type="text/html; charset=utf-8")
 
-    def _embedder(self, model: str) -> Embedder:
-        service = self._service
-        for tier, embedder in (("fast", service.fast), ("accurate", service.accurate)):
+    def _embedder(self, model: str) -> tuple[TierName, Embedder]:
+        tiers: dict[TierName, Embedder] = {"fast": self._service.fast, "accurate": self._service.accurate}
+        for tier, embedder in tiers.items():
             description = embedder.description
             names = {tier} if description is None else {tier, description.model, str(embedder.model_id)}
             if model in names:
-                return embedder
+                return tier, embedder
         raise UnknownModel("model names neither a tier nor a tier's model; see /v1/models", "model")
 
     async def _read(self, request: Request, deadline: Deadline) -> bytes:

@@ -185,7 +185,8 @@ class Cascade:
         await self._complete(run, "accurate", accurate, list(first), patience)
         second: dict[int, Decision | ApiError] = {}
         for i, decision in first.items():
-            error = accurate.error_for(i)
+            columns = decision.columns if isinstance(decision, Decision) else ()
+            error = accurate.error_for(i, columns)
             if error is None:
                 second[i] = self._decide(run, "accurate", accurate, i, escalated=True)
             elif isinstance(error, CALLERS_FAULTS):

@@ -90,9 +90,10 @@ class Comparison:
         result = self._results[image]
         return result if isinstance(result, ApiError) else None
 
-    def error_for(self, image: int) -> ApiError | None:
-        """Why the image can't be compared: its own error, or what keeps texts from being embedded."""
-        return self.image_error(image) or self._texts.blocking_error
+    def error_for(self, image: int, columns: tuple[int, ...]) -> ApiError | None:
+        """Why the image can't be compared with just these texts: its own error, or that of one of them."""
+        lost = next((self._texts.errors[i] for i in columns if i in self._texts.errors), None)
+        return self.image_error(image) or self._texts.blocking_error or lost
 
     def raise_if_texts_failed(self) -> None:
         """Raise what kept texts from being embedded, unless it is those texts' own fault and others are left.

@@ -52,6 +52,12 @@ class RouterConfig(_Strict):
         description="Bytes of images in one call to a tier (one image may exceed it).",
     )
     deadline_s: float = Field(default=30.0, gt=0, description="Seconds a request may take, unless it says less.")
+    patience_s: float = Field(
+        default=1.0,
+        ge=0,
+        description="Seconds a call to a tier must have had for its time-out to count against the tier's breaker: a "
+        "caller's tiny deadline is no fault of the tier.",
+    )
     breaker: BreakerConfig = BreakerConfig()
     cache_breaker: BreakerConfig = BreakerConfig()
 

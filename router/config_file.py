@@ -10,6 +10,9 @@ from pydantic_core import ErrorDetails
 
 from router.config import AppArgs
 from router.errors import ConfigInvalid
+from tiers.config import ModelConfig
+
+LOCAL = "local-dir:"
 
 
 def load_config(path: Path, overrides: Mapping[str, object] | None = None) -> AppArgs:
@@ -76,15 +79,30 @@ def _allowed_keys(parent: str) -> set[str]:
 
 def _with_absolute_paths(args: AppArgs, base: Path) -> AppArgs:
     """Replicas run in another working directory: relative paths mean beside the file."""
-    tiers = {}
-    for name in ("fast", "accurate"):
-        tier = getattr(args.tiers, name)
-        model = tier.model
-        update: dict[str, object] = {}
-        if model.architecture.startswith("local-dir:"):
-            folder = model.architecture.removeprefix("local-dir:")
-            update["architecture"] = "local-dir:" + os.path.normpath(base / folder)
-        if model.bpe_file:
-            update["bpe_file"] = os.path.normpath(base / model.bpe_file)
-        tiers[name] = tier.model_copy(update={"model": model.model_copy(update=update)})
-    return args.model_copy(update={"tiers": args.tiers.model_copy(update=tiers)})
+    tiers = {
+        name: tier.model_copy(update={"model": _model_with_absolute_paths(tier.model, base)})
+        for name, tier in (("fast", args.tiers.fast), ("accurate", args.tiers.accurate))
+    }
+    cache: dict[str, object] = {}
+    if args.cache.is_embedded and args.cache.url != "embedded:auto":
+        cache["url"] = f"embedded:{_beside(base, args.cache.url.removeprefix('embedded:'))}"
+    if args.cache.secret_file:
+        cache["secret_file"] = _beside(base, args.cache.secret_file)
+    return args.model_copy(
+        update={"tiers": args.tiers.model_copy(update=tiers), "cache": args.cache.model_copy(update=cache)}
+    )
+
+
+def _model_with_absolute_paths(model: ModelConfig, base: Path) -> ModelConfig:
+    update: dict[str, object] = {}
+    if model.architecture.startswith(LOCAL):
+        update["architecture"] = LOCAL + _beside(base, model.architecture.removeprefix(LOCAL))
+    if model.pretrained and (base / model.pretrained).is_file():  # else it is a tag
+        update["pretrained"] = _beside(base, model.pretrained)
+    if model.bpe_file:
+        update["bpe_file"] = _beside(base, model.bpe_file)
+    return model.model_copy(update=update)
+
+
+def _beside(base: Path, path: str) -> str:
+    return os.path.normpath(base / Path(path).expanduser())

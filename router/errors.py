@@ -28,6 +28,7 @@ class ApiError(RouterError):
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        self.headers: dict[str, str] = {}
 
     def at(self, param: str) -> "ApiError":
         """The same error, naming the parameter it is about."""

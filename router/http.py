@@ -162,9 +162,9 @@ def _explain(detail: ErrorDetails) -> ApiError:
 
 def error_response(error: ApiError) -> Response:
     """An error in the contract's one shape."""
-    headers = {} if error.retry_after_s is None else {"retry-after": str(error.retry_after_s)}
-    if error.status == 503 and error.retry_after_s is None:
-        headers["retry-after"] = "1"
+    headers = dict(error.headers)
+    if error.status == 503 or error.retry_after_s is not None:
+        headers["retry-after"] = str(error.retry_after_s or 1)
     return Response(error.body(), error.status, headers)
 
 

@@ -37,6 +37,8 @@ class RouterReplica:
     """One router. It holds no model; losing it loses only what was in flight."""
 
     def __init__(self, args: AppArgs, fast: DeploymentHandle, accurate: DeploymentHandle) -> None:
+        # One line per malformed body would let strangers fill the log; each is answered with 400.
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)
         self._args = args
         self._handles = {"fast": fast, "accurate": accurate}
         self._policy = args.policy

@@ -194,6 +194,7 @@ class TierCalls:
                 break
             self._waiting.popleft()
             if pending.deadline.is_past(now):
+                self._breaker.abandoned(now)  # if it was the probe, another may go
                 self._fail(pending, DeadlineExceeded("the deadline passed while waiting for the tier"))
                 continue
             size += own_size
@@ -213,7 +214,7 @@ class TierCalls:
             self._fail_all(group, Overloaded("the tier is shedding load", retry_after_s=self._retry_after_s()))
         except TimeoutError:
             self._counts.timed_out += 1
-            self._breaker.failed(self._clock())
+            self._report_timeout(max(pending.deadline.left_s(sent_at) for pending in group))
             self._fail_all(group, DeadlineExceeded("the tier did not answer before the deadline"))
         except TierUnreachable:
             self._counts.unreachable += 1
@@ -265,6 +266,13 @@ class TierCalls:
         if not pending.answer.done():
             pending.answer.set_exception(error)
             pending.answer.exception()  # its waiters may be gone; that is no lost error
+
+    def _report_timeout(self, budget_s: float) -> None:
+        """A tier is ill if it kept a patient caller waiting; an impatient one proves nothing."""
+        if budget_s >= self._config.patience_s:
+            self._breaker.failed(self._clock())
+        else:
+            self._breaker.abandoned(self._clock())
 
     def _learn_pace(self, seconds: float, items: int) -> None:
         pace = seconds / items / max(1, len(self._calls))

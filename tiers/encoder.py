@@ -1,5 +1,6 @@
 """One open_clip model: loading, preprocessing, encoding. The only file that knows torch and open_clip."""
 
+import gzip
 import json
 import logging
 import warnings
@@ -157,7 +158,7 @@ def _revision(model: Any, config: ModelConfig) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     if config.bpe_file:
-        digest.update(Path(config.bpe_file).read_bytes())
+        digest.update(gzip.decompress(Path(config.bpe_file).read_bytes()))
     return digest.hexdigest()[:16]
 
 

@@ -94,7 +94,7 @@ def test_text_error_that_is_not_the_texts_fault_fails_the_question(error: ApiErr
     """A tier that sheds a text would shed the question, too."""
     comparison = compare(embedding(0.5), embedding(0.6), CAT, error, COW)
 
-    assert comparison.error_for(0) is error
+    assert comparison.error_for(0, ()) is error
     with pytest.raises(type(error)):
         comparison.raise_if_texts_failed()
 
@@ -112,8 +112,8 @@ def test_images_own_error_comes_before_the_texts() -> None:
     broken, full = BadImage("broken"), Overloaded("full")
     comparison = compare(broken, embedding(0.5), CAT, full, COW)
 
-    assert comparison.error_for(0) is broken
-    assert comparison.error_for(1) is full
+    assert comparison.error_for(0, ()) is broken
+    assert comparison.error_for(1, ()) is full
     assert comparison.image_error(1) is None
 
 
@@ -131,3 +131,12 @@ def test_cache_use_and_tokens_are_counted_over_the_texts() -> None:
     assert comparison.text_cache_use == (1, 2)
     assert comparison.token_count == 7
     assert (comparison.image_hit(0), comparison.image_hit(1)) == (True, False)
+
+
+def test_image_can_not_be_compared_with_a_text_that_was_lost() -> None:
+    """A second look at fewer texts would be another question."""
+    unknown = TooLarge("long")
+    comparison = compare(embedding(0.5), embedding(0.6), CAT, unknown, COW)
+
+    assert comparison.error_for(0, (0, 1, 2)) is unknown
+    assert comparison.error_for(0, (0, 2)) is None

@@ -67,8 +67,8 @@ def test_object_is_drawn_in_its_colour() -> None:
 
 def test_splits_share_no_composition() -> None:
     """A composition is trained on or held out, never both."""
-    trained = {composition(scene) for scene in sample_scenes(1500, Split.TRAIN)}
-    held_out = {composition(scene) for scene in sample_scenes(1500, Split.HELD_OUT)}
+    trained = {composition(scene) for scene in sample_scenes(800, Split.TRAIN)}
+    held_out = {composition(scene) for scene in sample_scenes(800, Split.HELD_OUT)}
 
     assert len(held_out) > 100
     assert trained.isdisjoint(held_out)
@@ -76,7 +76,7 @@ def test_splits_share_no_composition() -> None:
 
 def test_training_scenes_never_show_the_reserved_looks() -> None:
     """Some shapes are never trained on in some colour."""
-    looks = {(item.shape, item.colour) for scene in sample_scenes(2000, Split.TRAIN) for item in scene.objects}
+    looks = {(item.shape, item.colour) for scene in sample_scenes(1200, Split.TRAIN) for item in scene.objects}
 
     assert looks == set(itertools.product(SHAPES, COLOURS)) - NEVER_TRAINED
 

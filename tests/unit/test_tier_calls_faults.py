@@ -275,3 +275,16 @@ async def test_close_fails_what_is_in_flight_and_what_waits() -> None:
     assert [type(answer) for answer in await collect(answers)] == [Unavailable] * 3
     assert len(tier.handle.calls) == 1
     assert tier.calls.held_items == 0
+
+
+async def test_impatient_callers_do_not_open_the_breaker() -> None:
+    """A deadline too short for any tier is the caller's, and proves nothing about this one."""
+    tier = make_tier(Clock(), breaker=TOUCHY)
+    tier.handle.fault = TimeoutError()
+    for _ in range(5):
+        await collect(tier.calls.submit([text("a")], Deadline(1000.5)))
+    tier.handle.fault = None
+
+    (answer,) = await ask(tier, text("b"))
+
+    assert isinstance(answer, Encoded)
