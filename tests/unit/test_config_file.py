@@ -186,3 +186,22 @@ def test_overrides_replace_the_files_server_keys(tmp_path: Path) -> None:
 def test_model_that_can_not_be_loaded_is_refused_early(tmp_path: Path, model: str, problem: str) -> None:
     """What a replica would stumble over is told before one is started."""
     assert problem in load(tmp_path, MINIMAL.replace("{architecture: ViT-B-32, pretrained: openai}", model))
+
+
+def test_every_relative_path_is_beside_the_file(tmp_path: Path) -> None:
+    """Replicas run elsewhere: a checkpoint, the store and the secret are looked for where the file is."""
+    (tmp_path / "weights.pt").touch()
+    file = tmp_path / "deployment.yaml"
+    file.write_text(
+        "tiers:\n  fast: {model: {architecture: ViT-B-32, pretrained: weights.pt}}\n"
+        "  accurate: {model: {architecture: ViT-B-32, pretrained: openai}}\n"
+        "cache: {url: 'embedded:store', secret_file: secret}\n",
+        encoding="utf-8",
+    )
+
+    args = load_config(file)
+
+    assert args.tiers.fast.model.pretrained == str(tmp_path / "weights.pt")
+    assert args.tiers.accurate.model.pretrained == "openai"
+    assert args.cache.url == f"embedded:{tmp_path / 'store'}"
+    assert args.cache.secret_file == str(tmp_path / "secret")

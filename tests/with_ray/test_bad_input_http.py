@@ -100,7 +100,9 @@ def test_unknown_model_is_not_found(client: httpx.Client) -> None:
 def test_unknown_path_is_not_found_and_wrong_method_not_allowed(client: httpx.Client) -> None:
     """In the same shape as every error."""
     assert_error(client.get("/v1/nothing"), 404, "not_found")
-    assert_error(client.get("/v1/similarity"), 405, "method_not_allowed")
+    wrong_method = client.get("/v1/similarity")
+    assert_error(wrong_method, 405, "method_not_allowed")
+    assert wrong_method.headers["allow"] == "POST"
 
 
 def test_deadline_that_passes_is_exceeded(client: httpx.Client) -> None:
