@@ -94,6 +94,18 @@ def build(tier: Tier) -> open_clip.CLIP:
     return open_clip.CLIP(**model_config(tier))
 
 
+def build_for_text_stage(tier: Tier) -> open_clip.CLIP:
+    """Build a model whose text tower is to be trained; its image tower is thrown away.
+
+    The shipped text towers began beside another fast image tower than the one that ships. It draws from the seed
+    before the text towers do: with it the text stage gives the shipped weights again.
+    """
+    config = model_config(tier)
+    if tier is Tier.FAST:
+        config["vision_cfg"] = {"image_size": 32, "layers": 2, "width": 96, "head_width": 48, "patch_size": 8}
+    return open_clip.CLIP(**config)
+
+
 def text_parameters(model: open_clip.CLIP) -> list[nn.Parameter]:
     """List the parameters of the text tower."""
     return [

@@ -32,6 +32,7 @@ from demo.towers import (
     FeatureTap,
     Tier,
     build,
+    build_for_text_stage,
     embed_texts,
     normalise,
     save,
@@ -103,7 +104,7 @@ def train_text(schedule: Schedule) -> None:
     """Train the teacher and both text towers on descriptions of scenes."""
     torch.manual_seed(schedule.seed)
     teacher = Teacher(EMBEDDING_WIDTH)
-    models = {tier: build(tier) for tier in Tier}
+    models = {tier: build_for_text_stage(tier) for tier in Tier}
     parameters = [*teacher.parameters()]
     for model in models.values():
         parameters += [*text_parameters(model), model.logit_scale]
