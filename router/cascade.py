@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from cache.two_level import EmbeddingCache
@@ -63,6 +63,8 @@ class Decision:
     image_hit: bool
     text_hits: int
     text_misses: int
+    is_choice: bool
+    """Whether there was anything to be unsure of: with one text left and no threshold there is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +241,7 @@ class Cascade:
             image_hit=comparison.image_hit(image),
             text_hits=hits,
             text_misses=misses,
+            is_choice=run.question.threshold is not None or len(comparison.columns) > 1,
         )
 
 
@@ -249,7 +252,7 @@ def _tiers_wanted(question: Question) -> tuple[TierName, ...]:
 
 
 def _is_uncertain(decision: Decision | ApiError, policy: Policy) -> bool:
-    return isinstance(decision, Decision) and decision.verdict.margin < policy.threshold
+    return isinstance(decision, Decision) and decision.is_choice and decision.verdict.margin < policy.threshold
 
 
 def _reason(error: ApiError) -> DegradedReason:
@@ -270,13 +273,4 @@ def _degrade(
     """The fast tier's decision, marked, or the error, as the policy says."""
     if isinstance(decision, ApiError) or policy.degraded == "fail":
         return decision if isinstance(decision, ApiError) else error
-    return Decision(
-        verdict=decision.verdict,
-        columns=decision.columns,
-        tier=decision.tier,
-        escalated=False,
-        degraded=reason,
-        image_hit=decision.image_hit,
-        text_hits=decision.text_hits,
-        text_misses=decision.text_misses,
-    )
+    return replace(decision, degraded=reason)

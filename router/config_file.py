@@ -1,8 +1,9 @@
 """Read a deployment file: YAML in, validated configuration out."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -13,6 +14,20 @@ from router.errors import ConfigInvalid
 from tiers.config import ModelConfig
 
 LOCAL = "local-dir:"
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML's safe loader, which would let the last of two equal keys win; here they are an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
+        """Build a mapping whose keys differ."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(
+                problem=f"the key {twice!r} stands there twice", problem_mark=node.start_mark
+            )
+        return super().construct_mapping(node, deep=deep)
 
 
 def load_config(path: Path, overrides: Mapping[str, object] | None = None) -> AppArgs:
@@ -38,13 +53,15 @@ def load_config(path: Path, overrides: Mapping[str, object] | None = None) -> Ap
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)  # noqa: S506 - it is a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigInvalid(f"{path}: cannot be read ({type(error).__name__})") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigInvalid(f"{path}: not YAML{where}") from error
+        problem = str(getattr(error, "problem", ""))
+        what = problem if problem.startswith("the key") else None
+        raise ConfigInvalid(f"{path}: {what or 'not YAML'}{where}") from error
     if not isinstance(document, dict):
         raise ConfigInvalid(f"{path}: expected keys and values at the top level")
     return document

@@ -1,6 +1,6 @@
 """One tier as the cascade sees it: embeddings from the cache, and what is missing from the tier, once.
 
-A text's cached row has one column more than its embedding: its token count, so that `usage` needs no tokenizer.
+A text's cached row has two columns more than its embedding: its token count, so that `usage` needs no tokenizer.
 """
 
 import asyncio
@@ -24,6 +24,10 @@ from router.tier_calls import Encoded, TierCalls
 from tiers.messages import ModelDescription
 
 FloatVector = NDArray[np.float32]
+# fp16 holds whole numbers up to 2,048: a count takes two columns, its quotient and remainder by this.
+TOKEN_BASE, TOKEN_COLUMNS = 1024, 2
+# How many impatient leaders in a row a patient caller outlives.
+MOST_LEADERS = 20
 
 
 class Embedding(NamedTuple):
@@ -92,7 +96,7 @@ class Embedder:
     def use(self, description: ModelDescription) -> None:
         """Take over a tier's description; a changed model is a new space of keys, so nothing old is found."""
         names = {modality: _space_name(modality, description, self._dtype) for modality in _MODALITIES}
-        columns: dict[Modality, int] = {"image": description.dimension, "text": description.dimension + 1}
+        columns: dict[Modality, int] = {"image": description.dimension, "text": description.dimension + TOKEN_COLUMNS}
         self._space = _Space(description, names, columns)
 
     async def refresh(self, timeout_s: float) -> None:
@@ -120,29 +124,30 @@ class Embedder:
         space = self._space
         if space is None:
             return [Unavailable("the tier has not come up yet", retry_after_s=1) for _ in items]
-        results = await self._encode_once(space, items, deadline)
-        again = [
-            index
-            for index, result in enumerate(results)
-            # The one who led this item had less time than we have: ask anew with ours.
-            if isinstance(result, DeadlineExceeded) and deadline.left_s(self._clock()) > 0
-        ]
-        if again:
-            retried = await self._encode_once(space, [items[index] for index in again], deadline)
-            for index, result in zip(again, retried, strict=True):
+        results, followed = await self._encode_once(space, items, deadline)
+        for _ in range(MOST_LEADERS):
+            # The one who led this item had less time than we have: ask anew, in the end as its leader.
+            expired = [index for index in followed if isinstance(results[index], DeadlineExceeded)]
+            if not expired or deadline.is_past(self._clock()):
+                break
+            retried, again = await self._encode_once(space, [items[index] for index in expired], deadline)
+            for index, result in zip(expired, retried, strict=True):
                 results[index] = result
+            followed = [expired[place] for place in again]
         return results
 
     async def _encode_once(
         self, space: _Space, items: Sequence[Item], deadline: Deadline
-    ) -> list[Embedding | ApiError]:
+    ) -> tuple[list[Embedding | ApiError], list[int]]:
+        """Results in order, and the places of those that another call led."""
         claim = self._flight.claim(space.key(item) for item in items if item.content is not None)
         led = set(claim.led)
         leading = [item for item in items if item.content is not None and space.key(item) in led]
         self._lead(space, _unique(leading, space), deadline)
         if claim.futures:
             await asyncio.wait(claim.futures.values(), timeout=deadline.left_s(self._clock()))
-        return [self._result(claim.futures, space.key(item)) for item in items]
+        results = [self._result(claim.futures, space.key(item)) for item in items]
+        return results, [place for place, item in enumerate(items) if space.key(item) not in led]
 
     def _lead(self, space: _Space, items: Sequence[Item], deadline: Deadline) -> None:
         # Between our lookup and our claim another flight may have ended: its vector is in the first level.
@@ -221,10 +226,11 @@ def _unique(items: Sequence[Item], space: _Space) -> list[Item]:
 def _to_row(modality: Modality, encoded: Encoded) -> FloatVector:
     if modality == "image":
         return encoded.vector
-    return np.append(encoded.vector, np.float32(encoded.token_count)).astype(np.float32)
+    return np.concatenate([encoded.vector, divmod(encoded.token_count, TOKEN_BASE)], dtype=np.float32)
 
 
 def _from_row(modality: Modality, row: FloatVector) -> Embedding:
     if modality == "image":
         return Embedding(row, 0, is_hit=True)
-    return Embedding(row[:-1], int(row[-1]), is_hit=True)
+    high, low = row[-2:].tolist()
+    return Embedding(row[:-2], int(high) * TOKEN_BASE + int(low), is_hit=True)

@@ -25,6 +25,7 @@ class _Parts:
     header_value: bytearray = field(default_factory=bytearray)
     disposition: bytes = b""
     data: bytearray = field(default_factory=bytearray)
+    has_ended: bool = False
 
     def callbacks(self) -> "MultipartCallbacks":
         return {
@@ -34,12 +35,16 @@ class _Parts:
             "on_header_field": lambda data, start, end: self.header_name.extend(data[start:end]),
             "on_header_value": lambda data, start, end: self.header_value.extend(data[start:end]),
             "on_header_end": self.end_header,
+            "on_end": self.finish,
         }
 
     def begin(self) -> None:
         if len(self.parts) >= MAX_PARTS:
             raise TooLarge(f"a multipart body has at most {MAX_PARTS} parts")
         self.disposition, self.data = b"", bytearray()
+
+    def finish(self) -> None:
+        self.has_ended = True
 
     def end_header(self) -> None:
         if bytes(self.header_name).lower() == b"content-disposition":
@@ -75,7 +80,7 @@ def parse_multipart(content_type: str, data: bytes) -> dict[str, object]:
         parser.finalize()
     except (MultipartParseError, ValueError) as error:
         raise InvalidRequest("the multipart body is malformed") from error
-    if not data.rstrip().endswith(b"--"):
+    if not parts.has_ended:
         raise InvalidRequest("the multipart body was cut off")
     return _document(parts.parts)
 

@@ -29,7 +29,7 @@ class Readiness:
         self._clock = clock
         self._was_complete = False
         self._good_until = float("-inf")
-        self._probing = asyncio.Lock()
+        self._probing: asyncio.Task[None] | None = None
 
     async def check(self) -> None:
         """Return when the data plane answers.
@@ -37,13 +37,17 @@ class Readiness:
         Raises:
             Unavailable: It does not.
         """
-        async with self._probing:
-            if self._clock() < self._good_until:
-                return
-            tiers = [self._fast] if self._was_complete else [self._fast, self._accurate]
-            await asyncio.gather(*(_probe(tier) for tier in tiers))
-            self._was_complete = True
-            self._good_until = self._clock() + FRESH_S
+        if self._clock() < self._good_until:
+            return
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.create_task(self._probe_tiers(), name="readiness")
+        await asyncio.shield(self._probing)  # all who ask meanwhile share one probe, and none of them cancels it
+
+    async def _probe_tiers(self) -> None:
+        tiers = [self._fast] if self._was_complete else [self._fast, self._accurate]
+        await asyncio.gather(*(_probe(tier) for tier in tiers))
+        self._was_complete = True
+        self._good_until = self._clock() + FRESH_S
 
 
 async def _probe(tier: Embedder) -> None:

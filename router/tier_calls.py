@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -111,7 +111,7 @@ class TierCalls:
         self._breaker = breaker
         self._config = config
         self._clock = clock
-        self._waiting: deque[_Pending] = deque()
+        self._waiting: deque[deque[_Pending]] = deque()
         self._calls: set[asyncio.Task[None]] = set()
         self._held = 0
         self._seconds_per_item = 0.0
@@ -147,7 +147,8 @@ class TierCalls:
             raise Unavailable("the tier is not answering", retry_after_s=1)
         loop = asyncio.get_running_loop()
         pending = [_Pending(item, deadline, now, loop.create_future()) for item in items]
-        self._waiting.extend(pending)
+        if pending:
+            self._waiting.append(deque(pending))
         self._held += len(pending)
         if not self._pump_is_due:
             self._pump_is_due = True
@@ -165,7 +166,7 @@ class TierCalls:
     async def close(self) -> None:
         """Cancel what is in flight and fail what waits."""
         while self._waiting:  # first, so that a call which ends makes no new one of them
-            self._fail(self._waiting.popleft(), Unavailable("the service is stopping"))
+            self._fail_all(self._waiting.popleft(), Unavailable("the service is stopping"))
         for call in list(self._calls):
             call.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
@@ -184,20 +185,24 @@ class TierCalls:
         self._pump()
 
     def _take(self) -> list[_Pending]:
+        """Items of the next call: one of each submission in turn, so that a long list keeps no short one waiting."""
         group: list[_Pending] = []
         size = 0
         now = self._clock()
         while self._waiting and len(group) < self._config.items_per_call:
-            pending = self._waiting[0]
-            own_size = len(pending.item.content or b"") if pending.item.modality == "image" else 0
-            if group and size + own_size > self._config.bytes_per_call:
+            submission = self._waiting[0]
+            size += _image_bytes(submission[0].item)
+            if group and size > self._config.bytes_per_call:
                 break
-            self._waiting.popleft()
+            self._waiting.rotate(-1)
+            pending = submission.popleft()
+            if not submission:
+                self._waiting.pop()
             if pending.deadline.is_past(now):
+                size -= _image_bytes(pending.item)
                 self._breaker.abandoned(now)  # if it was the probe, another may go
                 self._fail(pending, DeadlineExceeded("the deadline passed while waiting for the tier"))
                 continue
-            size += own_size
             group.append(pending)
         return group
 
@@ -257,7 +262,7 @@ class TierCalls:
             if not pending.answer.done():
                 pending.answer.set_result(result)
 
-    def _fail_all(self, group: list[_Pending], error: ApiError) -> None:
+    def _fail_all(self, group: Iterable[_Pending], error: ApiError) -> None:
         for pending in group:
             self._fail(pending, error)
 
@@ -280,6 +285,10 @@ class TierCalls:
 
     def _retry_after_s(self) -> int:
         return min(30, max(1, math.ceil(self._held * self._seconds_per_item)))
+
+
+def _image_bytes(item: Item) -> int:
+    return len(item.content or b"") if item.modality == "image" else 0
 
 
 def _call(group: list[_Pending], budget_s: float) -> EncodeCall:

@@ -24,8 +24,9 @@ import_torchvision()
 import open_clip  # noqa: E402 - torchvision has to be importable first
 
 logger = logging.getLogger(__name__)
-# SimpleTokenizer is quadratic in a word's length (16,000 letters: 10 s); 1 KiB costs about 40 ms.
-MAX_WORD_BYTES = 1024
+# SimpleTokenizer is quadratic in a word's length (16,000 letters: 10 s). At 256 bytes a text of the longest words costs
+# what a text of ordinary ones does.
+MAX_WORD_BYTES = 256
 RANDOM_WEIGHTS_SEED = 0
 
 

@@ -72,18 +72,28 @@ class TierReplica:
 
     async def _encode_items(self, call: EncodeCall, deadline: float) -> list[tuple[Row, int] | BaseException]:
         images, texts = self._batchers()
-        jobs: list[Awaitable[tuple[Row, int]]] = [self._encode_image(images, data, deadline) for data in call.images]
-        jobs += [self._encode_text(texts, text, deadline) for text in call.texts]
+        # Few of a call's items stand in the queue of the preparing threads at once, so that calls take turns there.
+        turn = asyncio.Semaphore(self._config.batch.preprocess_threads + 1)
+        jobs: list[Awaitable[tuple[Row, int]]] = [
+            self._encode_image(images, data, deadline, turn) for data in call.images
+        ]
+        jobs += [self._encode_text(texts, text, deadline, turn) for text in call.texts]
         return await asyncio.gather(*jobs, return_exceptions=True)
 
-    async def _encode_image(self, batcher: "Batcher[torch.Tensor]", data: bytes, deadline: float) -> tuple[Row, int]:
+    async def _encode_image(
+        self, batcher: "Batcher[torch.Tensor]", data: bytes, deadline: float, turn: asyncio.Semaphore
+    ) -> tuple[Row, int]:
         loop = asyncio.get_running_loop()
-        picture = await loop.run_in_executor(self._preparation, self._prepare_image, data, deadline)
+        async with turn:
+            picture = await loop.run_in_executor(self._preparation, self._prepare_image, data, deadline)
         return await batcher.submit(picture, deadline), 0
 
-    async def _encode_text(self, batcher: "Batcher[TokenizedText]", text: str, deadline: float) -> tuple[Row, int]:
+    async def _encode_text(
+        self, batcher: "Batcher[TokenizedText]", text: str, deadline: float, turn: asyncio.Semaphore
+    ) -> tuple[Row, int]:
         loop = asyncio.get_running_loop()
-        tokens = await loop.run_in_executor(self._preparation, self._prepare_text, text, deadline)
+        async with turn:
+            tokens = await loop.run_in_executor(self._preparation, self._prepare_text, text, deadline)
         return await batcher.submit(tokens, deadline), tokens.token_count
 
     def _prepare_image(self, data: bytes, deadline: float) -> "torch.Tensor":

@@ -205,3 +205,10 @@ def test_every_relative_path_is_beside_the_file(tmp_path: Path) -> None:
     assert args.tiers.accurate.model.pretrained == "openai"
     assert args.cache.url == f"embedded:{tmp_path / 'store'}"
     assert args.cache.secret_file == str(tmp_path / "secret")
+
+
+def test_key_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
+    """YAML would let the last one win, and the reader believe the first."""
+    problem = load(tmp_path, MINIMAL + "policy: {threshold: 1}\npolicy: {threshold: 2}\n")
+
+    assert "the key 'policy' stands there twice" in problem

@@ -86,3 +86,14 @@ def test_multipart_gives_back_every_file(contents: list[bytes]) -> None:
     document = parse_multipart(*encode([("images", (f"{i}.png", data)) for i, data in enumerate(contents)]))
 
     assert document == {"images": contents}
+
+
+def test_multipart_cut_off_behind_two_dashes_is_refused() -> None:
+    """A text that ends like a boundary is none; what follows the real one does not matter."""
+    head = b"--x\r\nContent-Disposition: form-data; name=texts\r\n\r\na dog --"
+
+    with pytest.raises(InvalidRequest):
+        parse_multipart("multipart/form-data; boundary=x", head)
+    assert parse_multipart("multipart/form-data; boundary=x", head + b"\r\n--x--\r\nepilogue") == {
+        "texts": ["a dog --"]
+    }
