@@ -43,7 +43,7 @@ def similarity_response(
     slots: dict[int, dict[str, Any]] = {}
     for place, image, decision in zip(image_places, question.images, outcome.decisions, strict=True):
         if isinstance(decision, ApiError):
-            image_errors[place] = decision.at(f"images[{place}]")
+            image_errors[place] = decision if decision.param else decision.at(f"images[{place}]")
         else:
             slots[place] = _similarity_item(place, image, decision, outcome, (question, text_places, width))
     if not slots:

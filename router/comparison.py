@@ -92,7 +92,8 @@ class Comparison:
 
     def error_for(self, image: int, columns: tuple[int, ...]) -> ApiError | None:
         """Why the image can't be compared with just these texts: its own error, or that of one of them."""
-        lost = next((self._texts.errors[i] for i in columns if i in self._texts.errors), None)
+        errors = self._texts.errors
+        lost = next((errors[i].at(f"texts[{i}]") for i in columns if i in errors), None)
         return self.image_error(image) or self._texts.blocking_error or lost
 
     def raise_if_texts_failed(self) -> None:

@@ -1,6 +1,6 @@
 """The configuration of one deployment, composed from what each part may be set to."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cache.config import CacheConfig
 from router.breaker import BreakerConfig
@@ -17,6 +17,13 @@ class ServerConfig(_Strict):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on; loopback unless told otherwise.")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port; 0 chooses a free one.")
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_not_ipv6(cls, host: str) -> str:
+        if ":" in host:
+            raise ValueError("IPv6 addresses can't be served yet: the ingress reaches its replicas over IPv4")
+        return host
 
 
 class LimitsConfig(_Strict):

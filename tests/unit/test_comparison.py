@@ -138,5 +138,8 @@ def test_image_can_not_be_compared_with_a_text_that_was_lost() -> None:
     unknown = TooLarge("long")
     comparison = compare(embedding(0.5), embedding(0.6), CAT, unknown, COW)
 
-    assert comparison.error_for(0, (0, 1, 2)) is unknown
+    lost = comparison.error_for(0, (0, 1, 2))
+
+    assert isinstance(lost, TooLarge)
+    assert lost.param == "texts[1]"
     assert comparison.error_for(0, (0, 2)) is None
