@@ -1,19 +1,18 @@
-"""The shared store on a Redis server. The only file that knows redis-py."""
+"""The shared store on a Redis server."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TypeVar, cast
 
-from redis.asyncio.connection import AbstractConnection, Connection, parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
 from cache.coalescer import Coalescer
 from cache.config import CacheConfig
 from cache.errors import SecretUnavailable, StoreUnavailable
 from cache.link import Entries, Timing, Values
+from cache.redis_connection import make_connection, resolve
 from cache.store import Gate, StoreCounts
 
 T = TypeVar("T")
@@ -49,10 +48,9 @@ class RedisLink:
     async def connect(self) -> None:
         """Connect, authenticate and be answered within the connect timeout, or raise StoreUnavailable."""
         await self.disconnect()
-        connection = _make_connection(self._url, self._password)
-        self._connection = connection
         try:
             async with asyncio.timeout(self._connect_timeout_s):
+                self._connection = connection = await resolve(self._url, self._password)
                 await connection.connect()  # type: ignore[no-untyped-call] # redis-py's own
                 await self.ping()
                 if self._secret is not None:
@@ -132,27 +130,6 @@ async def _guard(call: Awaitable[T]) -> T:
         raise StoreUnavailable(type(error).__name__) from error
 
 
-def _make_connection(url: str, password: str | None) -> AbstractConnection:
-    """Build an unconnected connection which never retries by itself: our timeouts and backoff are ours."""
-    try:
-        options: dict[str, object] = dict(cast("Mapping[str, object]", parse_url(url)))
-    except ValueError as error:
-        raise StoreUnavailable("the URL of Redis has an option with an impossible value") from error
-    kind = cast("type[AbstractConnection]", options.pop("connection_class", Connection))
-    if password is not None:
-        options["password"] = password
-    options |= {
-        "socket_timeout": None,
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 2,
-        "socket_read_size": 1 << 18,
-    }
-    try:
-        return kind(**options)  # type: ignore[arg-type] # the URL's options are redis-py's own
-    except TypeError as error:
-        raise StoreUnavailable("the URL of Redis has an option that redis-py does not know") from error
-
-
 class RedisStore:
     """Values in Redis over one shared connection; concurrent calls coalesce."""
 
@@ -203,7 +180,7 @@ def open_redis(
     Raises:
         StoreUnavailable: The URL cannot be understood.
     """
-    _make_connection(config.url, password)
+    make_connection(config.url, password)
     link = RedisLink(
         config.url,
         password=password,
