@@ -196,6 +196,11 @@ class EmbeddedStore:
         """Always: nothing runs in the background."""
         return True
 
+    @property
+    def unanswered(self) -> int:
+        """Keys that were asked for while there was no directory, or that it failed to read."""
+        return self._refused + self._errors
+
     async def close(self) -> None:
         """Let a write in progress finish, for two seconds at most, and close the directory."""
         self._is_closed = True

@@ -33,16 +33,26 @@ class LocalStore(Generic[V]):
         ttl_jitter: float = 0.1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._size_of = size_of
+        self.max_bytes = max_bytes
         self._ttl_s = ttl_s
         self._ttl_jitter = ttl_jitter
         self._clock = clock
         self._entries: cachebox.LFUCache[bytes, tuple[float, V]] = cachebox.LFUCache(
-            max(1, max_bytes), getsizeof=self._weigh
+            max(1, max_bytes),
+            getsizeof=lambda key, entry: len(key) + size_of(entry[1]) + ENTRY_OVERHEAD_BYTES,
         )
         self._sweep: Iterator[bytes] = iter(())
         self._next_sweep_at = clock() + ttl_s / SWEEPS_PER_TTL
         self._hits = self._misses = self._writes = self._dropped = 0
+
+    def get_now(self, key: bytes) -> V | None:
+        """Return a key's value; None for a miss."""
+        entry: tuple[float, V] | None = self._entries.get(key)
+        if entry is None or entry[0] <= self._clock():
+            self._misses += 1
+            return None
+        self._hits += 1
+        return entry[1]
 
     def get_many_now(self, keys: Sequence[bytes]) -> list[V | None]:
         """Return each key's value, in order; None for a miss."""
@@ -70,11 +80,11 @@ class LocalStore(Generic[V]):
 
     def put_many_now(self, entries: Iterable[tuple[bytes, V]]) -> None:
         """Keep (key, value) pairs; one that is larger than the whole level is dropped."""
-        now = self._clock()
+        now, insert, jitter = self._clock(), self._entries.insert, self._ttl_s * self._ttl_jitter
+        latest = now + self._ttl_s
         for key, value in entries:
-            expires_at = now + self._ttl_s * (1 - self._ttl_jitter * random.random())  # noqa: S311 - no secret
             try:
-                self._entries.insert(key, (expires_at, value))
+                insert(key, (latest - jitter * random.random(), value))  # noqa: S311 - no secret
                 self._writes += 1
             except OverflowError:
                 self._dropped += 1
@@ -107,6 +117,11 @@ class LocalStore(Generic[V]):
         return True
 
     @property
+    def unanswered(self) -> int:
+        """None: this process always answers."""
+        return 0
+
+    @property
     def items(self) -> int:
         """Entries kept now, expired ones included until the sweep has come by."""
         return len(self._entries)
@@ -115,9 +130,6 @@ class LocalStore(Generic[V]):
     def used_bytes(self) -> int:
         """Estimated memory of the entries, in bytes."""
         return self._entries.current_size()
-
-    def _weigh(self, key: bytes, entry: tuple[float, V]) -> int:
-        return len(key) + self._size_of(entry[1]) + ENTRY_OVERHEAD_BYTES
 
     def _drop_some_expired(self, now: float) -> None:
         if now >= self._next_sweep_at:

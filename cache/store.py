@@ -42,6 +42,11 @@ class Store(Protocol):
         """Whether the store's own background work, if it has any, still runs."""
         ...
 
+    @property
+    def unanswered(self) -> int:
+        """Keys that were asked for and got no answer: timeouts, refusals and errors, of which `None` says nothing."""
+        ...
+
 
 class Gate(Protocol):
     """Decides whether a store that may be ill is asked at all; a circuit breaker is one."""

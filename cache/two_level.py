@@ -1,8 +1,5 @@
 """The cache of embeddings: an in-process level over a shared store, written behind the answers."""
 
-import asyncio
-import logging
-from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.codec import Codec
+from cache.layout import Stored
 from cache.local_lru import LocalStore
 from cache.store import Store, StoreCounts
+from cache.write_behind import Entry, WriteBehind
 
-_log = logging.getLogger(__name__)
+__all__ = ["CacheCounts", "Cached", "EmbeddingCache", "Entry", "Lookup", "Stored", "cached_bytes"]
 
-FLUSH_ITEMS = 256
-FLUSH_EVERY_S = 0.002
 CLOSE_TIMEOUT_S = 2.0
 # What nobody has stored yet is not asked for again at once. Only in this process: a shared note of absences would
 # let a stranger fill the store with keys of inputs that do not exist.
@@ -37,15 +34,6 @@ class Lookup(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """An answer: the storage key, a float32[dim] vector, and the length in bytes of the input behind it."""
-
-    key: bytes
-    vector: NDArray[np.float32]
-    input_length: int
-
-
-@dataclass(frozen=True, slots=True)
 class CacheCounts:
     """What the cache has done since it was opened: a snapshot. Lookups and entries, not calls."""
 
@@ -61,13 +49,13 @@ class CacheCounts:
     shared: StoreCounts
 
 
-Cached = tuple[NDArray[np.float32], int | None]
-"""What the in-process level keeps: a vector which owns its memory, and its input's length where known."""
+Cached = Stored
+"""What the in-process level keeps; its vector owns its memory."""
 
 
 def cached_bytes(cached: Cached) -> int:
     """Return the memory of a vector in the in-process level, in bytes."""
-    return cached[0].nbytes
+    return cached.vector.nbytes
 
 
 class EmbeddingCache:
@@ -81,57 +69,55 @@ class EmbeddingCache:
         self, local: LocalStore[Cached], shared: Store | None, codec: Codec, *, write_queue_items: int = 8192
     ) -> None:
         self._local = local
+        self._has_local = local.max_bytes > 0
         self._shared = shared
         self._absent: LocalStore[bool] = LocalStore(ABSENT_BYTES, size_of=_weightless, ttl_s=ABSENT_TTL_S)
         self._codec = codec
-        self._max_queued = write_queue_items
-        self._queue: deque[Entry] = deque()
-        self._has_work = asyncio.Event()
-        self._is_flushed = asyncio.Event()
-        self._is_flushed.set()
-        self._l1_hits = self._shared_hits = self._misses = self._corrupt = 0
-        self._written = self._dropped = 0
-        self._writer: asyncio.Task[None] | None = None
-        if shared is not None:
-            self._writer = asyncio.get_running_loop().create_task(self._write_behind(shared), name="cache-writer")
-            self._writer.add_done_callback(_log_end)
+        self._l1_hits = self._shared_hits = self._misses = self._corrupt = self._unfit = 0
+        self._writer = None if shared is None else WriteBehind(shared, codec, write_queue_items)
 
-    async def get_many(self, lookups: Sequence[Lookup]) -> list[NDArray[np.float32] | None]:
-        """Return each lookup's vector, read-only float32[dim], in order; None for a miss."""
+    async def get_many(self, lookups: Sequence[Lookup]) -> list[Stored | None]:
+        """Return what is stored for each lookup, in order; None for a miss."""
+        if len(lookups) == 1:
+            stored = self._get_one_now(lookups[0])
+            return [await self._get_one(lookups[0]) if stored is None else stored]
         found = self.get_many_now(lookups)
-        missing = [place for place, vector in enumerate(found) if vector is None]
-        if not missing:
+        if None not in found:
             return found
         if self._shared is not None:
-            await self._get_shared(self._shared, lookups, missing, found)
-        self._misses += sum(found[place] is None for place in missing)
+            missing = [place for place, stored in enumerate(found) if stored is None]
+            asked = lookups if len(missing) == len(lookups) else [lookups[place] for place in missing]
+            for place, stored in zip(missing, await self._get_shared(self._shared, asked), strict=True):
+                found[place] = stored
+        self._misses += found.count(None)
         return found
 
-    def get_many_now(self, lookups: Sequence[Lookup]) -> list[NDArray[np.float32] | None]:
+    def get_many_now(self, lookups: Sequence[Lookup]) -> list[Stored | None]:
         """Return what the in-process level has of each lookup, without waiting; None for the rest."""
-        kept = self._local.get_many_now([lookup.key for lookup in lookups])
-        found: list[NDArray[np.float32] | None] = []
-        hits = 0
-        for cached, lookup in zip(kept, lookups, strict=True):
-            if cached is not None and _answers(cached, lookup):
-                found.append(cached[0])
-                hits += 1
-            else:
-                found.append(None)
-        self._l1_hits += hits
+        if not self._has_local:
+            return [None] * len(lookups)
+        found = self._local.get_many_now([lookup.key for lookup in lookups])
+        for place, stored in enumerate(found):
+            if stored is not None and not _answers(stored, lookups[place]):
+                found[place] = None
+        self._l1_hits += len(found) - found.count(None)
         return found
 
-    def get_all_now(self, lookups: Sequence[Lookup]) -> list[NDArray[np.float32]] | None:
-        """Return every lookup's vector if the in-process level has them all, else None, without waiting."""
+    def get_all_now(self, lookups: Sequence[Lookup]) -> list[Stored] | None:
+        """Return what is stored for each lookup if the in-process level has them all, else None, without waiting."""
         kept = self._local.get_all_now([lookup.key for lookup in lookups])
         if kept is None or not all(map(_answers, kept, lookups)):
             return None
         self._l1_hits += len(kept)
-        return [cached[0] for cached in kept]
+        return kept
+
+    def count_hits(self, count: int) -> None:
+        """Count hits of what a caller has kept of the in-process level's answers."""
+        self._l1_hits += count
 
     def is_absent(self, key: bytes) -> bool:
         """Whether the shared store said a moment ago that it has nothing under this key."""
-        return self._absent.get_all_now((key,)) is not None
+        return self._absent.get_now(key) is not None
 
     def put(self, entries: Iterable[Entry]) -> None:
         """Keep vectors in the in-process level at once and queue them for the shared store. Never waits.
@@ -140,28 +126,26 @@ class EmbeddingCache:
         """
         offered = list(entries)
         kept = [entry for entry in offered if np.isfinite(entry.vector).all()]
-        self._dropped += len(offered) - len(kept)
-        self._local.put_many_now([(entry.key, (_own(entry.vector), entry.input_length)) for entry in kept])
+        self._unfit += len(offered) - len(kept)
+        if self._has_local:
+            self._local.put_many_now(
+                [(key, Stored(_own(vector), length, count)) for key, vector, length, count in kept]
+            )
         self._absent.drop_many_now([entry.key for entry in kept])
-        if self._writer is None:
-            return
-        room = 0 if self._writer.done() else self._max_queued - len(self._queue)
-        self._queue.extend(kept[:room])
-        self._dropped += max(0, len(kept) - room)
-        if self._queue:
-            self._is_flushed.clear()
-            self._has_work.set()
+        if self._writer is not None:
+            self._writer.put(kept)
 
     def counts(self) -> CacheCounts:
         """Return a snapshot of the counters."""
+        writer = self._writer
         return CacheCounts(
             l1_hits=self._l1_hits,
             shared_hits=self._shared_hits,
             misses=self._misses,
             corrupt=self._corrupt,
-            written_behind=self._written,
-            dropped_writes=self._dropped,
-            queued_writes=len(self._queue),
+            written_behind=writer.written if writer else 0,
+            dropped_writes=self._unfit + (writer.dropped if writer else 0),
+            queued_writes=writer.queued if writer else 0,
             l1_items=self._local.items,
             l1_bytes=self._local.used_bytes,
             shared=self._shared.counts() if self._shared is not None else StoreCounts(),
@@ -170,107 +154,110 @@ class EmbeddingCache:
     @property
     def is_alive(self) -> bool:
         """Whether the background work, the shared store's included, still runs."""
-        if self._writer is None or self._shared is None:
-            return True
-        return not self._writer.done() and self._shared.is_alive
+        return self._writer is None or self._shared is None or (self._writer.is_alive and self._shared.is_alive)
 
     async def flush(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Wait until the shared store was given what was put; False when that took too long."""
-        if self._writer is None:
-            return True
-        flushed = asyncio.ensure_future(self._is_flushed.wait())
-        await asyncio.wait([flushed, self._writer], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        flushed.cancel()
-        return self._is_flushed.is_set()
+        return self._writer is None or await self._writer.flush(timeout_s)
 
     async def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         """Flush for at most `timeout_s` seconds, then stop the background work and close both levels."""
         if self._writer is not None:
-            await self.flush(timeout_s)
-            self._writer.cancel()
-            await asyncio.wait([self._writer])
-            self._dropped += len(self._queue)
-            self._queue.clear()
+            await self._writer.close(timeout_s)
         if self._shared is not None:
             await self._shared.close()
         await self._local.close()
 
-    async def _get_shared(
-        self,
-        shared: Store,
-        lookups: Sequence[Lookup],
-        missing: Sequence[int],
-        found: list[NDArray[np.float32] | None],
-    ) -> None:
-        """Fill the missing places from the shared store, and the in-process level with what it had."""
-        keys = list(dict.fromkeys(lookups[place].key for place in missing))
-        outages = _outages(shared)
-        values = dict(zip(keys, await shared.get_many(keys), strict=True))
-        if _outages(shared) == outages:  # else a miss may only mean that nobody answered
-            self._absent.put_many_now([(key, True) for key, value in values.items() if value is None])
-        places_of_dim: dict[int, list[int]] = {}
-        for place in missing:
-            if values[lookups[place].key] is not None:
-                places_of_dim.setdefault(lookups[place].dim, []).append(place)
-        for dim, places in places_of_dim.items():
-            asked = [lookups[place] for place in places]
-            vectors = self._codec.decode_many(
-                [lookup.key for lookup in asked],
-                [values[lookup.key] for lookup in asked],
-                dim=dim,
-                input_lengths=[lookup.input_length for lookup in asked],
+    def _get_one_now(self, lookup: Lookup) -> Stored | None:
+        """What `get_many_now` does, for the single lookup: half of its time would go into lists of one."""
+        if not self._has_local:
+            return None
+        stored = self._local.get_now(lookup.key)
+        if stored is None or not _answers(stored, lookup):
+            return None
+        self._l1_hits += 1
+        return stored
+
+    async def _get_one(self, lookup: Lookup) -> Stored | None:
+        """Return what the shared store has of a single lookup, as `_get_shared` does of many."""
+        key, dim, length = lookup
+        shared = self._shared
+        if shared is None:
+            self._misses += 1
+            return None
+        unanswered = shared.unanswered
+        (value,) = await shared.get_many((key,))
+        if value is None:
+            if shared.unanswered == unanswered:
+                self._absent.put_many_now(((key, True),))
+            self._misses += 1
+            return None
+        stored = self._codec.decode(key, value, dim=dim, input_length=length)
+        if stored is None:
+            self._corrupt += 1
+            self._misses += 1
+            return None
+        self._shared_hits += 1
+        if self._has_local:
+            self._local.put_many_now(((key, stored),))
+        return stored
+
+    async def _get_shared(self, shared: Store, asked: Sequence[Lookup]) -> list[Stored | None]:
+        """Return what the shared store has of each lookup, and fill the in-process level with it."""
+        keys = [lookup.key for lookup in asked]
+        values = await self._get_values(shared, keys)
+        found = self._decode(asked, keys, values)
+        misses = found.count(None)
+        if self._has_local:
+            self._local.put_many_now(
+                [(key, stored) for key, stored in zip(keys, found, strict=True) if stored is not None]
             )
-            self._keep_hits(asked, vectors)
-            for place, vector in zip(places, vectors, strict=True):
-                found[place] = vector
+        self._shared_hits += len(found) - misses
+        self._corrupt += misses - values.count(None)
+        return found
 
-    def _keep_hits(self, asked: Sequence[Lookup], vectors: Sequence[NDArray[np.float32] | None]) -> None:
-        hits = [
-            (lookup.key, (_own(vector), lookup.input_length))
-            for lookup, vector in zip(asked, vectors, strict=True)
-            if vector is not None
-        ]
-        self._local.put_many_now(hits)
-        self._shared_hits += len(hits)
-        self._corrupt += len(vectors) - len(hits)
+    async def _get_values(self, shared: Store, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return each key's value, asking once for each, and remember which ones are absent."""
+        unique = list(dict.fromkeys(keys))
+        unanswered = shared.unanswered
+        values = await shared.get_many(unique)
+        if None in values and shared.unanswered == unanswered:  # else a miss may only mean that nobody answered
+            self._absent.put_many_now([(key, True) for key, value in zip(unique, values, strict=True) if value is None])
+        if len(unique) == len(keys):
+            return values
+        value_of = dict(zip(unique, values, strict=True))
+        return [value_of[key] for key in keys]
 
-    async def _write_behind(self, shared: Store) -> None:
-        while True:
-            if not self._queue:
-                self._is_flushed.set()
-                self._has_work.clear()
-                await self._has_work.wait()
-            if len(self._queue) < FLUSH_ITEMS:
-                await asyncio.sleep(FLUSH_EVERY_S)
-            batch = [self._queue.popleft() for _ in range(min(FLUSH_ITEMS, len(self._queue)))]
-            await shared.put_many(self._encode(batch))
-            self._written += len(batch)
-
-    def _encode(self, batch: Sequence[Entry]) -> list[tuple[bytes, bytes]]:
-        values = self._codec.encode_many(
-            [entry.key for entry in batch],
-            [entry.vector for entry in batch],
-            [entry.input_length for entry in batch],
-        )
-        encoded = [(entry.key, value) for entry, value in zip(batch, values, strict=True) if value is not None]
-        self._dropped += len(batch) - len(encoded)
-        return encoded
+    def _decode(
+        self, asked: Sequence[Lookup], keys: Sequence[bytes], values: Sequence[bytes | None]
+    ) -> list[Stored | None]:
+        dims = {lookup.dim for lookup in asked}
+        lengths = [lookup.input_length for lookup in asked]
+        if len(dims) == 1:
+            return self._codec.decode_many(keys, values, dim=dims.pop(), input_lengths=lengths, owned=self._has_local)
+        found: list[Stored | None] = [None] * len(asked)
+        for dim in dims:
+            places = [place for place, lookup in enumerate(asked) if lookup.dim == dim]
+            decoded = self._codec.decode_many(
+                [keys[place] for place in places],
+                [values[place] for place in places],
+                dim=dim,
+                input_lengths=[lengths[place] for place in places],
+                owned=self._has_local,
+            )
+            for place, stored in zip(places, decoded, strict=True):
+                found[place] = stored
+        return found
 
 
 def _weightless(_: bool) -> int:  # noqa: FBT001 - the value that is weighed
     return 0
 
 
-def _outages(shared: Store) -> int:
-    counts = shared.counts()
-    return counts.timeouts + counts.refused + counts.errors
-
-
-def _answers(cached: Cached, lookup: Lookup) -> bool:
-    vector, length = cached
-    return vector.shape[0] == lookup.dim and (
-        length == lookup.input_length or length is None or lookup.input_length is None
-    )
+def _answers(stored: Stored, lookup: Lookup) -> bool:
+    vector, length, _ = stored
+    _, dim, asked = lookup
+    return (length == asked or asked is None or length is None) and len(vector) == dim
 
 
 def _own(vector: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -280,8 +267,3 @@ def _own(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     owned = vector.astype(np.float32)
     owned.flags.writeable = False
     return owned
-
-
-def _log_end(writer: asyncio.Task[None]) -> None:
-    if not writer.cancelled() and writer.exception() is not None:
-        _log.error("cache: the write-behind task died; vectors are no longer shared", exc_info=writer.exception())

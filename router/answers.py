@@ -1,78 +1,81 @@
 """Bodies and headers of the answers, made from what the cascade found out."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from router.cascade import Decision, Outcome, Question, TierName
 from router.embedder import Embedder, Embedding
 from router.errors import ApiError
 from router.http import Response
 from router.items import Item
+from router.outcome import Decision, Outcome, Question, TierName
+from router.readings import Reading
 
 TIMED_STAGES = ("cache", "queue", "fast", "accurate", "total")
 
 
 def similarity_response(
-    question: Question,
-    outcome: Outcome,
-    *,
-    places: tuple[Sequence[int], Sequence[int]],
-    failed: tuple[dict[int, ApiError], dict[int, ApiError]],
-    models: dict[str, str | None],
+    question: Question, outcome: Outcome, images: Reading, texts: Reading, models: dict[str, str | None]
 ) -> Response:
     """The answer of /v1/similarity.
 
     Args:
         question: What was asked, the readable items only.
         outcome: What the cascade answered.
-        places: Where the question's images and texts stood in the request.
-        failed: Images and texts that could not be read, by their place in the request.
+        images: The request's images, those that could not be read included.
+        texts: The request's texts, those that could not be read included.
         models: `id@revision` of both tiers.
 
     Raises:
         ApiError: Every image failed.
     """
-    image_places, text_places = places
-    image_errors, text_errors = dict(failed[0]), dict(failed[1])
-    text_errors |= {text_places[i]: e.at(f"texts[{text_places[i]}]") for i, e in outcome.text_errors.items()}
-    width = len(text_places) + len(failed[1])
+    failed = dict(images.errors)
     slots: dict[int, dict[str, Any]] = {}
-    for place, image, decision in zip(image_places, question.images, outcome.decisions, strict=True):
+    for place, image, decision in zip(images.places, question.images, outcome.decisions, strict=True):
         if isinstance(decision, ApiError):
-            image_errors[place] = decision if decision.param else decision.at(f"images[{place}]")
+            failed[place] = decision if decision.param else decision.at(f"images[{place}]")
         else:
-            slots[place] = _similarity_item(place, image, decision, outcome, (question, text_places, width))
+            slots[place] = _similarity_item(place, image.key, decision, outcome.policy_version, question, texts)
     if not slots:
-        raise image_errors[min(image_errors)]
-    slots |= {place: {"index": place, **error.body()} for place, error in image_errors.items()}
+        raise failed[min(failed)]
     body: dict[str, Any] = {
         "object": "similarity",
         "model": models,
-        "data": [slots[place] for place in sorted(slots)],
-        "usage": {"images": len(slots), "texts": width, "prompt_tokens": outcome.token_count},
+        "data": _in_order(slots, failed),
+        "usage": {"images": len(slots), "texts": texts.width, "prompt_tokens": outcome.token_count},
     }
-    if text_errors:
-        body["texts"] = [{"index": place, **text_errors[place].body()} for place in sorted(text_errors)]
+    if texts.errors or outcome.text_errors:
+        body["texts"] = _text_errors(outcome, texts)
     return Response(body, headers=_headers(outcome))
 
 
+def _in_order(slots: dict[int, dict[str, Any]], failed: Mapping[int, ApiError]) -> list[dict[str, Any]]:
+    if not failed:
+        return list(slots.values())
+    slots = slots | {place: {"index": place, **error.body()} for place, error in failed.items()}
+    return [slots[place] for place in sorted(slots)]
+
+
+def _text_errors(outcome: Outcome, texts: Reading) -> list[dict[str, Any]]:
+    errors = dict(texts.errors)
+    errors |= {texts.places[i]: error.at(f"texts[{texts.places[i]}]") for i, error in outcome.text_errors.items()}
+    return [{"index": place, **errors[place].body()} for place in sorted(errors)]
+
+
 def _similarity_item(
-    place: int,
-    image: Item,
-    decision: Decision,
-    outcome: Outcome,
-    shape: tuple[Question, Sequence[int], int],
+    place: int, key: str, decision: Decision, policy_version: str, question: Question, texts: Reading
 ) -> dict[str, Any]:
-    question, text_places, width = shape
     verdict = decision.verdict
-    columns = [text_places[i] for i in decision.columns]
+    columns = decision.columns
+    if texts.errors:
+        columns = tuple([texts.places[column] for column in columns])
+    width = texts.width
     item: dict[str, Any] = {
         "index": place,
-        "key": image.key,
+        "key": key,
         "best": columns[verdict.best],
         "cosine": _spread(verdict.cosine, columns, width),
         "probability": None if verdict.probability is None else _spread(verdict.probability, columns, width),
@@ -90,7 +93,7 @@ def _similarity_item(
             "image": "hit" if decision.image_hit else "miss",
             "texts": {"hit": decision.text_hits, "miss": decision.text_misses},
         },
-        "policy": outcome.policy_version,
+        "policy": policy_version,
     }
     return item
 
@@ -106,20 +109,20 @@ def _spread(values: NDArray[Any], columns: Sequence[int], width: int) -> NDArray
 
 
 def _headers(outcome: Outcome) -> dict[str, str]:
-    decided = [d for d in outcome.decisions if isinstance(d, Decision)]
     headers = {"server-timing": server_timing(outcome.timings_ms)}
-    if decided:
-        headers["x-tier"] = ",".join(sorted({d.tier for d in decided}))
-    degraded = sorted({d.degraded for d in decided if d.degraded})
-    if degraded:
-        headers["x-degraded"] = ",".join(degraded)
+    decided = [decision for decision in outcome.decisions if isinstance(decision, Decision)]
+    tiers: set[str] = {decision.tier for decision in decided}
+    reasons: set[str] = {decision.degraded for decision in decided if decision.degraded}
+    if tiers:
+        headers["x-tier"] = ",".join(sorted(tiers))
+    if reasons:
+        headers["x-degraded"] = ",".join(sorted(reasons))
     return headers
 
 
-def server_timing(timings_ms: dict[str, float]) -> str:
+def server_timing(timings_ms: Mapping[str, float]) -> str:
     """The Server-Timing header: milliseconds of each stage that took place."""
-    stages = [s for s in TIMED_STAGES if s in timings_ms]
-    return ", ".join(f"{stage};dur={timings_ms[stage]:.2f}" for stage in stages)
+    return ", ".join([f"{stage};dur={timings_ms[stage]:.2f}" for stage in TIMED_STAGES if stage in timings_ms])
 
 
 def embeddings_response(

@@ -1,6 +1,5 @@
 """The HTTP API over raw ASGI: routes to handlers, errors to answers. It knows no Ray."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -8,9 +7,10 @@ from dataclasses import dataclass
 
 from cache.two_level import EmbeddingCache
 from router.answers import embeddings_response, models_response, similarity_response
-from router.cascade import Cascade, Question, TierName
+from router.cascade import Cascade
 from router.config import LimitsConfig
 from router.deadline import Deadline, request_deadline
+from router.eager import within
 from router.embedder import Embedder, Embedding
 from router.errors import (
     ApiError,
@@ -36,10 +36,12 @@ from router.http import (
     read_request,
     send_response,
 )
-from router.items import Item, ItemReader, read_all
+from router.items import Item
 from router.openapi import openapi_document, reference_page
+from router.outcome import Question, TierName
 from router.policy import Policy
 from router.readiness import Readiness
+from router.readings import ListReader
 from router.schemas import EmbeddingsRequest, SimilarityRequest
 from router.status import service_status
 
@@ -55,7 +57,7 @@ class Service:
     cache: EmbeddingCache
     fast: Embedder
     accurate: Embedder
-    reader: ItemReader
+    reader: ListReader
     limits: LimitsConfig
     readiness: Readiness
     policy: Policy
@@ -128,24 +130,14 @@ class Api:
         body = parse_body(request, await self._read(request, deadline), SimilarityRequest)
         _check_count("images", len(body.images), service.limits.images)
         _check_count("texts", len(body.texts), service.limits.texts)
-        images, image_places, image_errors = _split(
-            read_all(service.reader, body.images, plain="image", wanted="image", param="images")
-        )
-        texts, text_places, text_errors = _split(
-            read_all(service.reader, body.texts, plain="text", wanted="text", param="texts")
-        )
-        if not images or not texts:
-            errors = image_errors if not images else text_errors
+        images, texts = service.reader.images(body.images), service.reader.texts(body.texts)
+        if not images.items or not texts.items:
+            errors = texts.errors if images.items else images.errors
             raise errors[min(errors)]
-        question = Question(tuple(images), tuple(texts), body.threshold, body.tier)
+        question = Question(images.items, texts.items, body.threshold, body.tier, texts.name)
         outcome = await service.cascade.answer(question, service.policy, deadline)
-        return similarity_response(
-            question,
-            outcome,
-            places=(image_places, text_places),
-            failed=(image_errors, text_errors),
-            models={"fast": service.fast.model_id, "accurate": service.accurate.model_id},
-        )
+        models = {"fast": service.fast.model_id, "accurate": service.accurate.model_id}
+        return similarity_response(question, outcome, images, texts, models)
 
     async def _embeddings(self, request: Request) -> Response:
         service = self._service
@@ -158,7 +150,7 @@ class Api:
             raise InvalidRequest("input: expected at least one item", "input")
         _check_count("input", len(raw), service.limits.texts)
         items: list[Item] = []
-        for item in read_all(service.reader, raw, plain=body.modality, wanted=None, param="input"):
+        for item in service.reader.mixed(raw, body.modality, "input"):
             if isinstance(item, ApiError):
                 raise item
             items.append(item)
@@ -215,8 +207,7 @@ class Api:
     async def _read(self, request: Request, deadline: Deadline) -> bytes:
         """The body; a caller who sends it drop by drop does not hold a place for longer than the deadline."""
         try:
-            async with asyncio.timeout(deadline.left_s(self._clock())):
-                return await read_body(request, self._service.limits.body_bytes)
+            return await within(read_body(request, self._service.limits.body_bytes), deadline.left_s(self._clock()))
         except TimeoutError as error:
             raise DeadlineExceeded("the body did not arrive before the deadline") from error
 
@@ -239,12 +230,6 @@ async def _complete(
             raise result.at(f"input[{i}]")
         complete[i] = result
     return [embedding for embedding in complete if embedding is not None]
-
-
-def _split(items: list[Item | ApiError]) -> tuple[list[Item], list[int], dict[int, ApiError]]:
-    good = [(i, item) for i, item in enumerate(items) if isinstance(item, Item)]
-    bad = {i: item for i, item in enumerate(items) if isinstance(item, ApiError)}
-    return [item for _, item in good], [i for i, _ in good], bad
 
 
 def _check_count(name: str, count: int, limit: int) -> None:

@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, field
 
 from cache.two_level import EmbeddingCache
+from router.at_hand import answer_at_hand
 from router.budget import EscalationBudget
 from router.comparison import Comparison
-from router.confidence import Verdict
 from router.deadline import Deadline
 from router.embedder import Embedder, Embedding
 from router.errors import (
@@ -22,60 +21,12 @@ from router.errors import (
     UnknownKey,
     UnsupportedMedia,
 )
-from router.items import Item
+from router.outcome import Decision, DegradedReason, Outcome, Question, TierName
 from router.policy import Policy
-from router.schemas import TierChoice
 
-TierName = Literal["fast", "accurate"]
-DegradedReason = Literal["accurate_shed", "accurate_open", "accurate_timeout", "budget"]
 CALLERS_FAULTS = (BadImage, InvalidRequest, TooLarge, UnknownKey, UnsupportedMedia)
 # What is kept of the deadline to answer with the fast tier's decision when the second look takes too long.
 RESERVE_SHARE, RESERVE_MAX_S = 0.1, 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Images to compare with texts, all of them read and valid."""
-
-    images: tuple[Item, ...]
-    texts: tuple[Item, ...]
-    threshold: float | None
-    tier: TierChoice
-
-    @property
-    def has_decision(self) -> bool:
-        """Whether there is anything to be unsure of."""
-        return self.threshold is not None or len(self.texts) > 1
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """One image's answer: who gave it, how sure it is, and what came from the cache.
-
-    `columns` are the positions of the texts that the verdict's arrays speak of; a text that failed has none.
-    """
-
-    verdict: Verdict
-    columns: tuple[int, ...]
-    tier: TierName
-    escalated: bool
-    degraded: DegradedReason | None
-    image_hit: bool
-    text_hits: int
-    text_misses: int
-    is_choice: bool
-    """Whether there was anything to be unsure of: with one text left and no threshold there is not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Everything that is to say about one request; body, headers and metrics are made from it."""
-
-    decisions: tuple[Decision | ApiError, ...]
-    text_errors: dict[int, ApiError]
-    token_count: int
-    policy_version: str
-    timings_ms: dict[str, float]
 
 
 @dataclass(slots=True)
@@ -111,7 +62,15 @@ class Cascade:
         Raises:
             ApiError: A text could not be embedded for a reason that is not the text's own.
         """
-        run = _Run(question, policy, deadline, self._clock())
+        started = self._clock()
+        known = answer_at_hand(question, policy, self._fast.memory, self._accurate.memory)
+        if known is not None:
+            now = self._clock()
+            if question.tier == "auto" and question.has_decision:
+                self._budget.decide(len(known.decisions), now)
+            took_ms = (now - started) * 1e3
+            return Outcome(known.decisions, {}, known.token_count, policy.version, {"cache": took_ms, "total": took_ms})
+        run = _Run(question, policy, deadline, started)
         fast, accurate = await self._look_up(run)
         if question.tier == "auto" and question.has_decision:
             decisions = await self._cascade(run, fast, accurate)
@@ -139,14 +98,8 @@ class Cascade:
         # As of now: a tier may be rolled to another model while the lookup is on its way.
         fast_model, accurate_model = self._fast.description, self._accurate.description
         asked = self._accurate.lookups(items) if "accurate" in wanted else []
-        if asked and "fast" in wanted:
-            rows = cache.get_all_now(asked)
-            if rows is not None:  # the best answer is at hand: no need to ask for the other
-                accurate.begin(accurate_model, self._accurate.found(items, rows))
-                run.timings_ms["cache"] = (self._clock() - run.started) * 1e3
-                return fast, accurate
-            if all(cache.is_absent(lookup.key) for lookup in asked[: len(question.images)]):
-                asked = []
+        if asked and "fast" in wanted and self._accurate.lacks(question.images):
+            asked = []
         also = self._fast.lookups(items) if "fast" in wanted else []
         found = await cache.get_many([*also, *asked])
         if also:
@@ -273,4 +226,4 @@ def _degrade(
     """The fast tier's decision, marked, or the error, as the policy says."""
     if isinstance(decision, ApiError) or policy.degraded == "fail":
         return decision if isinstance(decision, ApiError) else error
-    return replace(decision, degraded=reason)
+    return decision._replace(degraded=reason)

@@ -1,31 +1,28 @@
-"""One tier as the cascade sees it: embeddings from the cache, and what is missing from the tier, once.
-
-A text's cached row has two columns more than its embedding: its token count, so that `usage` needs no tokenizer.
-"""
+"""One tier as the cascade sees it: embeddings from the cache, and what is missing from the tier, once."""
 
 import asyncio
 import functools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import LeaderGone
-from cache.keys import EmbeddingSpace, namespace, storage_key
 from cache.single_flight import SingleFlight
-from cache.two_level import EmbeddingCache, Entry, Lookup
+from cache.two_level import EmbeddingCache, Entry, Lookup, Stored
 from router.deadline import Deadline
 from router.errors import ApiError, DeadlineExceeded, InternalError, Unavailable, UnknownKey
-from router.items import Item, Modality
+from router.items import Item
+from router.space import Space
+from router.space_memory import SpaceMemory
 from router.tier_calls import Encoded, TierCalls
 from tiers.messages import ModelDescription
 
 FloatVector = NDArray[np.float32]
-# fp16 holds whole numbers up to 2,048: a count takes two columns, its quotient and remainder by this.
-TOKEN_BASE, TOKEN_COLUMNS = 1024, 2
+# Of lists of texts that come again and again, as matrices: some hundred lists of a hundred texts.
+MATRIX_BYTES = 32 * 2**20
 # How many impatient leaders in a row a patient caller outlives.
 MOST_LEADERS = 20
 
@@ -42,19 +39,6 @@ class Embedding(NamedTuple):
     queue_ms: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Space:
-    description: ModelDescription
-    names: dict[Modality, bytes]
-    columns: dict[Modality, int]
-
-    def lookup(self, item: Item) -> Lookup:
-        return Lookup(self.key(item), self.columns[item.modality], item.length)
-
-    def key(self, item: Item) -> bytes:
-        return storage_key(self.names[item.modality], item.digest)
-
-
 class Embedder:
     """Embeddings of one tier's model."""
 
@@ -69,7 +53,8 @@ class Embedder:
         self._cache = cache
         self._dtype = dtype
         self._clock = clock
-        self._space: _Space | None = None
+        self._space: Space | None = None
+        self._memory: SpaceMemory | None = None
         self._flight: SingleFlight[Embedding] = SingleFlight()
 
     @property
@@ -83,6 +68,11 @@ class Embedder:
         return self._space.description if self._space else None
 
     @property
+    def memory(self) -> SpaceMemory | None:
+        """What this process holds of the model's embeddings, or None before the tier has come up."""
+        return self._memory if self._space else None
+
+    @property
     def joins(self) -> int:
         """Items that were answered by another request's computation."""
         return self._flight.joins
@@ -90,14 +80,12 @@ class Embedder:
     @property
     def model_id(self) -> str | None:
         """`id@revision` of the tier's model, or None before the tier has come up."""
-        model = self.description
-        return f"{model.model}@{model.revision}" if model else None
+        return self._space.model_id if self._space else None
 
     def use(self, description: ModelDescription) -> None:
         """Take over a tier's description; a changed model is a new space of keys, so nothing old is found."""
-        names = {modality: _space_name(modality, description, self._dtype) for modality in _MODALITIES}
-        columns: dict[Modality, int] = {"image": description.dimension, "text": description.dimension + TOKEN_COLUMNS}
-        self._space = _Space(description, names, columns)
+        self._space = Space(description, self._dtype)
+        self._memory = SpaceMemory(self._space, self._cache, MATRIX_BYTES)
 
     async def refresh(self, timeout_s: float) -> None:
         """Ask the tier for its description and use it; raises as the tier's handle does."""
@@ -105,16 +93,19 @@ class Embedder:
 
     def lookups(self, items: Sequence[Item]) -> list[Lookup]:
         """What to ask the cache for; empty while the tier's model is not known."""
-        return [self._space.lookup(item) for item in items] if self._space else []
+        return self._space.lookups(items) if self._space else []
 
-    def found(self, items: Sequence[Item], rows: Sequence[FloatVector | None]) -> list[Embedding | None]:
-        """Cached rows as embeddings."""
-        return [None if row is None else _from_row(item.modality, row) for item, row in zip(items, rows, strict=True)]
+    def found(self, items: Sequence[Item], stored: Sequence[Stored | None]) -> list[Embedding | None]:
+        """What the cache has of items, as embeddings."""
+        return [None if one is None else _from_stored(one) for _, one in zip(items, stored, strict=True)]
+
+    def lacks(self, items: Sequence[Item]) -> bool:
+        """Whether the shared store said of every item, a moment ago, that it has not got its embedding."""
+        return self.memory is not None and self.memory.lacks(items)
 
     async def cached(self, items: Sequence[Item]) -> list[Embedding | None]:
         """What the cache has of these items."""
-        rows = await self._cache.get_many(self.lookups(items)) or [None] * len(items)
-        return self.found(items, rows)
+        return self.found(items, await self._cache.get_many(self.lookups(items)) or [None] * len(items))
 
     async def encode(self, items: Sequence[Item], deadline: Deadline) -> list[Embedding | ApiError]:
         """Embed items that the cache has not, each once however many ask for it at the same time.
@@ -137,7 +128,7 @@ class Embedder:
         return results
 
     async def _encode_once(
-        self, space: _Space, items: Sequence[Item], deadline: Deadline
+        self, space: Space, items: Sequence[Item], deadline: Deadline
     ) -> tuple[list[Embedding | ApiError], list[int]]:
         """Results in order, and the places of those that another call led."""
         claim = self._flight.claim(space.key(item) for item in items if item.content is not None)
@@ -149,15 +140,15 @@ class Embedder:
         results = [self._result(claim.futures, space.key(item)) for item in items]
         return results, [place for place, item in enumerate(items) if space.key(item) not in led]
 
-    def _lead(self, space: _Space, items: Sequence[Item], deadline: Deadline) -> None:
+    def _lead(self, space: Space, items: Sequence[Item], deadline: Deadline) -> None:
         # Between our lookup and our claim another flight may have ended: its vector is in the first level.
-        rows = self._cache.get_many_now([space.lookup(item) for item in items])
+        found = self._cache.get_many_now(space.lookups(items))
         missing: list[Item] = []
-        for item, row in zip(items, rows, strict=True):
-            if row is None:
+        for item, stored in zip(items, found, strict=True):
+            if stored is None:
                 missing.append(item)
             else:
-                self._flight.resolve(space.key(item), _from_row(item.modality, row))
+                self._flight.resolve(space.key(item), _from_stored(stored))
         if not missing:
             return
         try:
@@ -169,7 +160,7 @@ class Embedder:
         for item, answer in zip(missing, answers, strict=True):
             answer.add_done_callback(functools.partial(self._land, space, item))
 
-    def _land(self, space: _Space, item: Item, answer: asyncio.Future[Encoded]) -> None:
+    def _land(self, space: Space, item: Item, answer: asyncio.Future[Encoded]) -> None:
         key = space.key(item)
         error = answer.exception()
         if error is not None:
@@ -183,8 +174,7 @@ class Embedder:
                 self._space = None
             self._flight.fail(key, Unavailable("the tier's model has just changed", retry_after_s=1))
             return
-        row = _to_row(item.modality, encoded)
-        self._cache.put([Entry(key, row, item.length or 0)])
+        self._cache.put([Entry(key, encoded.vector, item.length or 0, encoded.token_count)])
         self._flight.resolve(
             key, Embedding(encoded.vector, encoded.token_count, is_hit=False, queue_ms=encoded.queue_ms)
         )
@@ -203,34 +193,9 @@ class Embedder:
         return error if isinstance(error, ApiError) else InternalError()
 
 
-_MODALITIES: tuple[Modality, ...] = ("image", "text")
-
-
-def _space_name(modality: Modality, model: ModelDescription, dtype: str) -> bytes:
-    return namespace(
-        EmbeddingSpace(
-            modality=modality,
-            model=model.model,
-            revision=model.revision,
-            preprocessing=model.preprocessing,
-            precision=f"{model.precision}/{dtype}",
-            tenant_salt="",
-        )
-    )
-
-
-def _unique(items: Sequence[Item], space: _Space) -> list[Item]:
+def _unique(items: Sequence[Item], space: Space) -> list[Item]:
     return list({space.key(item): item for item in items}.values())
 
 
-def _to_row(modality: Modality, encoded: Encoded) -> FloatVector:
-    if modality == "image":
-        return encoded.vector
-    return np.concatenate([encoded.vector, divmod(encoded.token_count, TOKEN_BASE)], dtype=np.float32)
-
-
-def _from_row(modality: Modality, row: FloatVector) -> Embedding:
-    if modality == "image":
-        return Embedding(row, 0, is_hit=True)
-    high, low = row[-2:].tolist()
-    return Embedding(row[:-2], int(high) * TOKEN_BASE + int(low), is_hit=True)
+def _from_stored(stored: Stored) -> Embedding:
+    return Embedding(stored.vector, stored.token_count, is_hit=True)

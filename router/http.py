@@ -3,8 +3,8 @@
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 import msgpack
 import orjson
@@ -21,6 +21,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Body = TypeVar("Body", bound=BaseModel)
 
 JSON, MSGPACK, MULTIPART = "application/json", "application/msgpack", "multipart/form-data"
+_JSON_TYPE = JSON.encode()
 MAX_REQUEST_ID_CHARS = 128
 MAX_PARAM_CHARS = 200
 # A body over its limit is read on and thrown away up to this many times the limit, so that a client still
@@ -44,16 +45,17 @@ _TYPE_NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One request: its method, path, headers (lower-case names) and the id that logs and answers carry.
 
-    `names_itself` is False where the server around us puts the id on the answer.
+    `content_type` is the body's media type without parameters, JSON where the client names none. `names_itself` is
+    False where the server around us puts the id on the answer.
     """
 
     method: str
     path: str
     headers: Mapping[bytes, bytes]
+    content_type: str
     request_id: str
     receive: Receive
     names_itself: bool = True
@@ -64,35 +66,33 @@ class Request:
         return None if value is None else value.decode("latin-1")
 
     @property
-    def content_type(self) -> str:
-        """Media type of the body, without parameters; JSON where the client names none."""
-        value = self.header(b"content-type")
-        return JSON if value is None else value.partition(";")[0].strip().lower()
-
-    @property
     def wants_msgpack(self) -> bool:
         """Whether the answer goes out as msgpack: asked for, or the body came in so."""
         accept = self.header(b"accept") or "*/*"
         return MSGPACK in accept or (self.content_type == MSGPACK and JSON not in accept)
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """An answer before it is encoded: a body for JSON or msgpack, or ready bytes with their type."""
 
     body: object
     status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     media_type: str | None = None
 
 
 def read_request(scope: Scope, receive: Receive, *, names_itself: bool = True) -> Request:
     """The request of an ASGI scope, with its id echoed or made."""
-    headers = dict(scope["headers"])  # ASGI servers give lower-case names
+    headers: dict[bytes, bytes] = dict(scope["headers"])  # ASGI servers give lower-case names
     given = headers.get(b"x-request-id", b"").decode("latin-1")
     is_usable = given.isascii() and given.isprintable() and 0 < len(given) <= MAX_REQUEST_ID_CHARS
     request_id = given if is_usable else uuid.uuid4().hex
-    return Request(scope["method"], scope["path"], headers, request_id, receive, names_itself)
+    content_type = _media_type(headers.get(b"content-type", _JSON_TYPE))
+    return Request(scope["method"], scope["path"], headers, content_type, request_id, receive, names_itself)
+
+
+def _media_type(header: bytes) -> str:
+    return JSON if header == _JSON_TYPE else header.decode("latin-1").partition(";")[0].strip().lower()
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
@@ -177,16 +177,12 @@ async def send_response(request: Request, response: Response, send: Send) -> Non
         media_type, payload = MSGPACK, msgpack.packb(response.body, default=_plain)
     else:
         media_type, payload = JSON, orjson.dumps(response.body, option=orjson.OPT_SERIALIZE_NUMPY)
-    headers = {"content-type": media_type, "content-length": str(len(payload)), **response.headers}
+    headers = [(b"content-type", media_type.encode()), (b"content-length", str(len(payload)).encode())]
+    headers += [(name.encode(), value.encode("latin-1")) for name, value in response.headers.items()]
     if request.names_itself:
-        headers["x-request-id"] = request.request_id
-    await send(
-        {
-            "type": "http.response.start",
-            "status": response.status,
-            "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers.items()],
-        }
-    )
+        headers.append((b"x-request-id", request.request_id.encode()))
+    # A list of its own for each answer: servers add headers to it.
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else payload})
 
 

@@ -12,6 +12,7 @@ from cache.keys import ContentHasher, parse_public_key, public_key
 from router.errors import ApiError, InvalidRequest, TooLarge
 
 Modality = Literal["image", "text"]
+_FORMS = "an item is a string or an object with one of: text, image, image_url, key"
 
 
 class Item(NamedTuple):
@@ -55,20 +56,26 @@ class ItemReader:
         return item
 
     def _read(self, raw: object, plain: Modality) -> Item:
-        if isinstance(raw, (str, bytes)):
-            return self._image(raw) if plain == "image" or isinstance(raw, bytes) else self._text(raw)
-        if not isinstance(raw, Mapping) or len(raw) != 1:
-            raise InvalidRequest("an item is a string or an object with one of: text, image, image_url, key")
-        ((name, value),) = raw.items()
-        if name == "text" and isinstance(value, str):
-            return self._text(value)
+        if isinstance(raw, str):
+            return self._image(raw) if plain == "image" else self._text(raw)
+        if isinstance(raw, bytes):
+            return self._image(raw)
+        if isinstance(raw, dict) and len(raw) == 1:
+            ((name, value),) = raw.items()
+            return self._read_named(name, value)
+        raise InvalidRequest(_FORMS)
+
+    def _read_named(self, name: object, value: object) -> Item:
+        if isinstance(value, str):
+            if name == "key":
+                return _by_key(value)
+            if name == "text":
+                return self._text(value)
         if name == "image" and isinstance(value, (str, bytes)):
             return self._image(value)
         if name == "image_url":
             return self._image_url(value)
-        if name == "key" and isinstance(value, str):
-            return _by_key(value)
-        raise InvalidRequest("an item is a string or an object with one of: text, image, image_url, key")
+        raise InvalidRequest(_FORMS)
 
     def _text(self, text: str) -> Item:
         if not text:

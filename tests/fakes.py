@@ -23,8 +23,11 @@ from router.config import LimitsConfig, RouterConfig
 from router.deadline import Deadline
 from router.embedder import Embedder
 from router.items import Item, ItemReader
+from router.outcome import Question
 from router.policy import Policy
 from router.readiness import Readiness
+from router.readings import ListReader
+from router.schemas import TierChoice
 from router.tier_calls import TierCalls
 from tiers.errors import ItemCode
 from tiers.messages import EncodeCall, EncodeReply, ItemFailure, ModelDescription
@@ -184,6 +187,16 @@ def by_key(item: Item) -> Item:
     return READER.read({"key": item.key}, "text")
 
 
+def question(
+    images: tuple[Item, ...],
+    texts: tuple[Item, ...],
+    threshold: float | None = None,
+    tier: TierChoice = "auto",
+) -> Question:
+    """A question about items that were read."""
+    return Question(images, texts, threshold, tier, b"".join(item.digest for item in texts))
+
+
 def make_cache(l1_bytes: int = 2**20, shared: Store | None = None) -> EmbeddingCache:
     """A cache in this process, over a shared store or alone."""
     local: LocalStore[Cached] = LocalStore(l1_bytes, size_of=cached_bytes)
@@ -264,7 +277,7 @@ class FakeRouter:
             cache=self.cache,
             fast=self.fast.embedder,
             accurate=self.accurate.embedder,
-            reader=READER,
+            reader=ListReader(READER),
             limits=LimitsConfig(body_bytes=100_000, images=4, texts=5, text_chars=64),
             readiness=Readiness(self.fast.embedder, self.accurate.embedder, self.clock),
             policy=Policy(threshold=1.0),

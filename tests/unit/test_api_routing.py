@@ -12,6 +12,7 @@ import pytest
 from router.api import Api
 from router.config import LimitsConfig
 from router.items import ItemReader
+from router.readings import ListReader
 from router.schemas import StatusAnswer
 from router.tier_calls import TierUnreachable
 from tests.fakes import READER, FakeRouter
@@ -197,7 +198,7 @@ class FaultyReader(ItemReader):
 async def test_fault_of_ours_is_a_500_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
     """The caller gets a fixed text and an id; the log has the rest under that id."""
     faulty = FaultyReader(READER.hasher, 10)
-    async with FakeRouter().client(reader=faulty) as client:
+    async with FakeRouter().client(reader=ListReader(faulty)) as client:
         response = await client.post("/v1/similarity", json=QUESTION, headers={"X-Request-Id": "mine"})
 
     assert code(response) == (500, "internal", None)

@@ -185,6 +185,7 @@ async def test_directory_that_cannot_be_had_is_an_outage(tmp_path: Path) -> None
 
     assert await store.get_many([b"key"]) == [None]
     assert (store.is_open, store.counts().dropped_writes, store.counts().refused) == (False, 1, 1)
+    assert store.unanswered == 1
     await store.close()
 
 

@@ -80,13 +80,13 @@ async def test_embedded_cache_outlives_the_process(tmp_path: Path) -> None:
     [found] = await again.get_many([Lookup(KEY, 64, 10)])
 
     assert found is not None
-    assert np.allclose(found, ENTRY.vector, atol=1e-3)
+    assert np.allclose(found.vector, ENTRY.vector, atol=1e-3)
     await again.close()
 
 
-@pytest.mark.parametrize(("dtype", "is_exact"), [("float32", True), ("float16", False)])
+@pytest.mark.parametrize(("dtype", "is_exact"), [("float32", True), ("float16", False), ("int8", False)])
 async def test_dtype_decides_the_stored_precision(tmp_path: Path, dtype: str, is_exact: bool) -> None:  # noqa: FBT001
-    """float32 keeps every bit; float16 does not."""
+    """float32 keeps every bit; the others do not."""
     config = CacheConfig.model_validate({"url": f"embedded:{tmp_path / 'e'}", "dtype": dtype, "l1_bytes": 0})
     cache = await open_cache(config, OpenGate())
     cache.put([ENTRY])
@@ -95,7 +95,7 @@ async def test_dtype_decides_the_stored_precision(tmp_path: Path, dtype: str, is
     [found] = await cache.get_many([Lookup(KEY, 64, 10)])
 
     assert found is not None
-    assert np.array_equal(found, ENTRY.vector) == is_exact
+    assert np.array_equal(found.vector, ENTRY.vector) == is_exact
     await cache.close()
 
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from cache.codec import Codec
 from cache.local_lru import LocalStore
 from cache.store import Store, StoreCounts
-from cache.two_level import FLUSH_ITEMS, Cached, EmbeddingCache, Entry, Lookup, cached_bytes
+from cache.two_level import Cached, EmbeddingCache, Entry, Lookup, Stored, cached_bytes
+from cache.write_behind import FLUSH_ITEMS
 
 DIM = 16
 
@@ -48,6 +48,11 @@ class MemoryStore:
         """Always."""
         return True
 
+    @property
+    def unanswered(self) -> int:
+        """None."""
+        return 0
+
 
 class BrokenStore(MemoryStore):
     """A store with a programming error in its writes."""
@@ -60,9 +65,10 @@ class BrokenStore(MemoryStore):
 class ShyStore(MemoryStore):
     """A store that answers no lookup in time."""
 
-    def counts(self) -> StoreCounts:
-        """Count every lookup as timed out."""
-        return StoreCounts(timeouts=len(self.asked))
+    @property
+    def unanswered(self) -> int:
+        """Every lookup."""
+        return len(self.asked)
 
 
 def make_cache(shared: Store | None, *, l1_bytes: int = 1 << 20, write_queue_items: int = 1000) -> EmbeddingCache:
@@ -81,9 +87,9 @@ def ask(*entries: Entry) -> list[Lookup]:
     return [Lookup(entry.key, entry.vector.shape[0], entry.input_length) for entry in entries]
 
 
-def numbers(found: Sequence[NDArray[np.float32] | None]) -> list[float | None]:
+def numbers(found: Sequence[Stored | None]) -> list[float | None]:
     """Return each vector's first number."""
-    return [None if vector is None else float(vector[0]) for vector in found]
+    return [None if stored is None else float(stored.vector[0]) for stored in found]
 
 
 @pytest.fixture
@@ -141,7 +147,7 @@ async def test_lookup_takes_dims_of_both_tiers_at_once(shared: MemoryStore) -> N
 
     found = await cache.get_many(ask(large, small))
 
-    assert [vector.shape for vector in found if vector is not None] == [(24,), (8,)]
+    assert [stored.vector.shape for stored in found if stored is not None] == [(24,), (8,)]
     assert len(shared.asked) == 1
     await cache.close()
 
@@ -184,19 +190,89 @@ async def test_cached_vectors_are_nobodys_to_change(shared: MemoryStore) -> None
     [found] = await cache.get_many([Lookup(b"k" * 33, DIM, 5)])
 
     assert found is not None
-    assert (found[0], found.flags.writeable) == (1.0, False)
+    assert (found.vector[0], found.vector.flags.writeable) == (1.0, False)
     await cache.close()
 
 
-async def test_kept_rows_do_not_keep_their_batch(shared: MemoryStore) -> None:
-    """Each vector of the first level owns its memory, so that its bound in bytes holds."""
-    cache, entries = make_cache(shared), [make_entry(n) for n in range(50)]
+async def test_vector_that_nobody_can_change_is_kept_as_it_is(shared: MemoryStore) -> None:
+    """Only what could change, or keeps more alive than itself, is copied."""
+    cache, entry = make_cache(shared), make_entry(1)
+    entry.vector.flags.writeable = False
+    cache.put([entry])
+
+    [found] = await cache.get_many(ask(entry))
+
+    assert found is not None
+    assert found.vector is entry.vector
+    await cache.close()
+
+
+@pytest.mark.parametrize("count", [1, 2, 50])
+async def test_kept_vectors_do_not_keep_their_batch(shared: MemoryStore, count: int) -> None:
+    """Each vector of the first level has memory of its own, so that its bound in bytes holds."""
+    cache, entries = make_cache(shared), [make_entry(n) for n in range(count)]
     shared.values = {e.key: Codec("float32").encode(e.key, e.vector, e.input_length) for e in entries}
     await cache.get_many(ask(*entries))
 
     kept = cache.get_many_now(ask(*entries))
 
-    assert all(vector is not None and vector.base is None for vector in kept)
+    for stored in kept:
+        assert stored is not None
+        memory = stored.vector.base
+        assert memory is None or (isinstance(memory, bytes) and len(memory) == stored.vector.nbytes)
+    await cache.close()
+
+
+@pytest.mark.parametrize("count", [1, 7])
+async def test_hit_is_the_very_object_that_is_kept(shared: MemoryStore, count: int) -> None:
+    """An answer of the shared store and all later ones of the first level are one object."""
+    cache, entries = make_cache(shared), [make_entry(n) for n in range(count)]
+    shared.values = {e.key: Codec("float32").encode(e.key, e.vector, e.input_length) for e in entries}
+
+    first = await cache.get_many(ask(*entries))
+    again = [await cache.get_many(ask(*entries)), cache.get_many_now(ask(*entries)), cache.get_all_now(ask(*entries))]
+
+    assert all(id(one) == id(other) for found in again for one, other in zip(first, found or [], strict=True))
+    await cache.close()
+
+
+@pytest.mark.parametrize("l1_bytes", [0, 1 << 20])
+@pytest.mark.parametrize("count", [1, 7])
+async def test_token_count_and_length_come_back(shared: MemoryStore, l1_bytes: int, count: int) -> None:
+    """What was put with a vector is found with it, in both levels, and through the shared store."""
+    cache = make_cache(shared, l1_bytes=l1_bytes)
+    entries = [make_entry(number)._replace(token_count=70 + number) for number in range(count)]
+    cache.put(entries)
+    await cache.flush()
+
+    found = await cache.get_many(ask(*entries))
+
+    assert [(s.input_length, s.token_count) for s in found if s] == [(100 + n, 70 + n) for n in range(count)]
+    await cache.close()
+
+
+async def test_length_is_kept_of_what_was_asked_for_by_its_key_alone(shared: MemoryStore) -> None:
+    """A later lookup by bytes of another length is refused, in the first level too."""
+    cache, entry = make_cache(shared), make_entry(1)
+    shared.values[entry.key] = Codec("float32").encode(entry.key, entry.vector, entry.input_length)
+    (by_key,) = await cache.get_many([Lookup(entry.key, DIM, None)])
+
+    by_other_bytes = cache.get_all_now([Lookup(entry.key, DIM, entry.input_length + 1)])
+    by_bytes = cache.get_all_now(ask(entry))
+
+    assert by_key is not None
+    assert by_key.input_length == entry.input_length
+    assert (by_other_bytes, by_bytes) == (None, [by_key])
+    await cache.close()
+
+
+async def test_callers_own_hits_are_counted(shared: MemoryStore) -> None:
+    """Who keeps what the first level answered says so."""
+    cache = make_cache(shared)
+
+    cache.count_hits(3)
+
+    assert cache.counts().l1_hits == 3
     await cache.close()
 
 
@@ -288,6 +364,15 @@ async def test_cache_without_a_shared_store_is_the_first_level_alone() -> None:
     await cache.close()
 
 
+async def test_single_lookup_without_a_shared_store_is_a_miss() -> None:
+    """There is nobody else to ask."""
+    cache = make_cache(None)
+
+    assert await cache.get_many(ask(make_entry(1))) == [None]
+    assert cache.counts().misses == 1
+    await cache.close()
+
+
 async def test_first_level_answers_all_or_nothing_without_waiting(shared: MemoryStore) -> None:
     """One vector that is elsewhere, or of another dim, and the caller has to ask properly."""
     cache, one, two = make_cache(shared), make_entry(1), make_entry(2)
@@ -300,12 +385,13 @@ async def test_first_level_answers_all_or_nothing_without_waiting(shared: Memory
     await cache.close()
 
 
-async def test_absence_is_remembered_until_the_vector_is_put(shared: MemoryStore) -> None:
+@pytest.mark.parametrize("others", [0, 3])
+async def test_absence_is_remembered_until_the_vector_is_put(shared: MemoryStore, others: int) -> None:
     """What the shared store did not have is known to be absent, until it is made."""
     cache, entry = make_cache(shared), make_entry(1)
     assert not cache.is_absent(entry.key)
 
-    await cache.get_many(ask(entry))
+    await cache.get_many(ask(entry, *[make_entry(10 + number) for number in range(others)]))
     was_absent = cache.is_absent(entry.key)
     cache.put([entry])
 
@@ -314,11 +400,12 @@ async def test_absence_is_remembered_until_the_vector_is_put(shared: MemoryStore
     await cache.close()
 
 
-async def test_outage_is_no_absence() -> None:
+@pytest.mark.parametrize("others", [0, 3])
+async def test_outage_is_no_absence(others: int) -> None:
     """A store that did not answer has said nothing about what it holds."""
     cache, entry = make_cache(ShyStore()), make_entry(1)
 
-    await cache.get_many(ask(entry))
+    await cache.get_many(ask(entry, *[make_entry(10 + number) for number in range(others)]))
 
     assert not cache.is_absent(entry.key)
     await cache.close()

@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from router.cascade import Cascade, Decision, Outcome, Question
+from router.cascade import Cascade
 from router.errors import ApiError, BadImage, Overloaded, TooLarge, Unavailable, UnknownKey
 from router.items import Item
+from router.outcome import Decision, Outcome
 from router.policy import Policy
 from router.schemas import TierChoice
 from router.tier_calls import TierShed, TierUnreachable
-from tests.fakes import ACCURATE_MODEL, FAST_MODEL, FakeRouter, by_key, count_tokens, image, mixture, text
+from tests.fakes import ACCURATE_MODEL, FAST_MODEL, FakeRouter, by_key, count_tokens, image, mixture, question, text
 
 CAT, DOG = text("cat"), text("dog")
 POLICY = Policy(threshold=1.0)
@@ -26,7 +27,7 @@ async def ask(
     policy: Policy = POLICY,
 ) -> Outcome:
     """Put one question to the cascade."""
-    return await router.cascade.answer(Question(images, texts, threshold, tier), policy, router.deadline())
+    return await router.cascade.answer(question(images, texts, threshold, tier), policy, router.deadline())
 
 
 def decided(outcome: Outcome, index: int = 0) -> Decision:
@@ -303,7 +304,7 @@ async def test_stage_times_are_read_from_the_clock() -> None:
     readings = iter([0.0, 0.002, 0.002, 0.032, 0.032, 0.04])
     cascade = Cascade(router.fast.embedder, router.accurate.embedder, router.cache, lambda: next(readings))
 
-    outcome = await cascade.answer(Question((sure,), (CAT, DOG), None, "auto"), POLICY, router.deadline())
+    outcome = await cascade.answer(question((sure,), (CAT, DOG)), POLICY, router.deadline())
 
     expected = {"cache": 2.0, "queue": 0.0, "fast": 30.0, "total": 40.0}
     assert outcome.timings_ms == pytest.approx(expected)
@@ -334,11 +335,11 @@ async def test_scale_of_the_fast_tier_makes_its_margin() -> None:
 
 def test_question_of_one_text_has_a_decision_only_with_a_threshold() -> None:
     """Several texts, or a threshold, are something to be unsure of."""
-    one = Question((image(b"x"),), (CAT,), None, "auto")
+    one = question((image(b"x"),), (CAT,))
 
     assert not one.has_decision
-    assert replace(one, threshold=0.2).has_decision
-    assert replace(one, texts=(CAT, DOG)).has_decision
+    assert one._replace(threshold=0.2).has_decision
+    assert one._replace(texts=(CAT, DOG)).has_decision
 
 
 async def test_error_of_one_image_is_no_error_of_another() -> None:

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 
 from router.breaker import BreakerConfig
-from router.cascade import Decision, Outcome, Question
 from router.deadline import Deadline
 from router.errors import ApiError, DeadlineExceeded, InternalError, Overloaded, Unavailable
 from router.items import Item
+from router.outcome import Decision, Outcome
 from router.policy import Policy
 from router.tier_calls import TierShed, TierUnreachable
-from tests.fakes import ACCURATE_MODEL, FakeRouter, make_tier, text
+from tests.fakes import ACCURATE_MODEL, FakeRouter, make_tier, question, text
 
 TEXTS = (text("cat"), text("dog"))
 ANSWER, FAIL = Policy(threshold=1.0), Policy(threshold=1.0, degraded="fail")
@@ -25,8 +25,8 @@ def unsure(router: FakeRouter, name: bytes = b"unsure") -> Item:
 
 async def ask(router: FakeRouter, *images: Item, policy: Policy = ANSWER, deadline: Deadline | None = None) -> Outcome:
     """Put one question to the cascade."""
-    question = Question(images, TEXTS, None, "auto")
-    return await router.cascade.answer(question, policy, deadline or router.deadline())
+    asked = question(images, TEXTS)
+    return await router.cascade.answer(asked, policy, deadline or router.deadline())
 
 
 def reasons(outcome: Outcome) -> list[str | None]:
@@ -194,7 +194,7 @@ async def test_texts_that_the_accurate_tier_sheds_degrade_the_image() -> None:
     """The image is known there, its texts are not: no comparison, but a fast answer."""
     router = FakeRouter()
     image = unsure(router)
-    await router.cascade.answer(Question((image,), (text("cow"),), None, "accurate"), ANSWER, router.deadline())
+    await router.cascade.answer(question((image,), (text("cow"),), tier="accurate"), ANSWER, router.deadline())
     router.accurate.handle.fault = TierShed()
 
     assert reasons(await ask(router, image)) == ["accurate_shed"]

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from router.cascade import Decision, Question
 from router.items import Item
+from router.outcome import Decision
 from router.policy import Policy
 from router.schemas import TierChoice
-from tests.fakes import ACCURATE_MODEL, FAST_MODEL, FakeRouter, SlowStore, make_cache, text
+from tests.fakes import ACCURATE_MODEL, FAST_MODEL, FakeRouter, SlowStore, make_cache, question, text
 
 TEXTS = (text("cat"), text("dog"))
 UNLIKE_ANY = Policy(threshold=100.0)
@@ -26,8 +26,8 @@ class Bench:
 
     async def ask(self, policy: Policy = NEVER, tier: TierChoice = "auto") -> Decision:
         """Put one question that is answered."""
-        question = Question((self.image,), TEXTS, None, tier)
-        (decision,) = (await self.router.cascade.answer(question, policy, self.router.deadline())).decisions
+        asked = question((self.image,), TEXTS, tier=tier)
+        (decision,) = (await self.router.cascade.answer(asked, policy, self.router.deadline())).decisions
         assert isinstance(decision, Decision)
         return decision
 

@@ -64,7 +64,7 @@ async def test_routers_share_vectors(config: CacheConfig, open_one: Opener) -> N
     [found] = await theirs.get_many([ask(same)])
 
     assert found is not None
-    assert np.allclose(found, entry.vector, atol=1e-3)
+    assert np.allclose(found.vector, entry.vector, atol=1e-3)
 
 
 async def test_images_that_differ_in_one_byte_never_share_an_entry(config: CacheConfig, open_one: Opener) -> None:

@@ -1,0 +1,61 @@
+"""Questions that this process answers alone: every embedding is in its memory, and no second look is due."""
+
+from typing import NamedTuple
+
+from router.confidence import judge
+from router.outcome import Decision, Question, TierName
+from router.policy import Policy
+from router.space_memory import SpaceMemory
+
+
+class AtHand(NamedTuple):
+    """Every image's decision, and the texts' tokens."""
+
+    decisions: tuple[Decision, ...]
+    token_count: int
+
+
+def answer_at_hand(
+    question: Question, policy: Policy, fast: SpaceMemory | None, accurate: SpaceMemory | None
+) -> AtHand | None:
+    """Decide every image without waiting for anything; None where something is missing or unsure.
+
+    The accurate tier's answer is the best one, and free where it is in memory. The fast tier's will do only where
+    it is sure, and the shared store has said that it has not got the accurate tier's either.
+    """
+    if question.tier == "accurate":
+        return _decide(question, "accurate", accurate)
+    if question.tier == "fast" or not question.has_decision:
+        return _decide(question, "fast", fast)
+    best = _decide(question, "accurate", accurate)
+    if best is not None or accurate is None or not accurate.lacks(question.images):
+        return best
+    first = _decide(question, "fast", fast)
+    if first is None or any(decision.verdict.margin < policy.threshold for decision in first.decisions):
+        return None
+    return first
+
+
+def _decide(question: Question, tier: TierName, memory: SpaceMemory | None) -> AtHand | None:
+    if memory is None:
+        return None
+    images = memory.images(question.images)
+    texts = None if images is None else memory.texts(question.texts_name, question.texts)
+    if images is None or texts is None:
+        return None
+    count = len(texts.columns)
+    decisions = [
+        Decision(
+            verdict=judge(texts.matrix @ image.vector, texts.scale, question.threshold),
+            columns=texts.columns,
+            tier=tier,
+            escalated=False,
+            degraded=None,
+            image_hit=True,
+            text_hits=count,
+            text_misses=0,
+            is_choice=question.has_decision,
+        )
+        for image in images
+    ]
+    return AtHand(tuple(decisions), texts.token_count)

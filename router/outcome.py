@@ -1,0 +1,56 @@
+"""A question and what is decided about it. Tuples, because several are made per request."""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+from router.confidence import Verdict
+from router.errors import ApiError
+from router.items import Item
+from router.schemas import TierChoice
+
+TierName = Literal["fast", "accurate"]
+DegradedReason = Literal["accurate_shed", "accurate_open", "accurate_timeout", "budget"]
+
+
+class Question(NamedTuple):
+    """Images to compare with texts, all of them read and valid."""
+
+    images: tuple[Item, ...]
+    texts: tuple[Item, ...]
+    threshold: float | None
+    tier: TierChoice
+    texts_name: bytes
+    """Names the texts, in order: their digests, joined."""
+
+    @property
+    def has_decision(self) -> bool:
+        """Whether there is anything to be unsure of."""
+        return self.threshold is not None or len(self.texts) > 1
+
+
+class Decision(NamedTuple):
+    """One image's answer: who gave it, how sure it is, and what came from the cache.
+
+    `columns` are the positions of the texts that the verdict's arrays speak of; a text that failed has none.
+    """
+
+    verdict: Verdict
+    columns: tuple[int, ...]
+    tier: TierName
+    escalated: bool
+    degraded: DegradedReason | None
+    image_hit: bool
+    text_hits: int
+    text_misses: int
+    is_choice: bool
+    """Whether there was anything to be unsure of: with one text left and no threshold there is not."""
+
+
+class Outcome(NamedTuple):
+    """Everything that is to say about one request; body, headers and metrics are made from it."""
+
+    decisions: tuple[Decision | ApiError, ...]
+    text_errors: Mapping[int, ApiError]
+    token_count: int
+    policy_version: str
+    timings_ms: Mapping[str, float]

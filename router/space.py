@@ -1,0 +1,48 @@
+"""A tier's embedding space: the keys under which its model's embeddings are stored."""
+
+from collections.abc import Sequence
+
+from cache.keys import EmbeddingSpace, namespace, storage_key
+from cache.two_level import Lookup
+from router.confidence import Scale
+from router.items import Item, Modality
+from tiers.messages import ModelDescription
+
+MODALITIES: tuple[Modality, ...] = ("image", "text")
+
+
+class Space:
+    """What is stored under a tier's model as it is now; a changed model is a new space."""
+
+    __slots__ = ("_names", "description", "model_id", "scale")
+
+    def __init__(self, description: ModelDescription, dtype: str) -> None:
+        self.description = description
+        self.model_id = f"{description.model}@{description.revision}"
+        self.scale = Scale(description.logit_scale, description.logit_bias, description.has_sigmoid)
+        self._names = {modality: _name(modality, description, dtype) for modality in MODALITIES}
+
+    def key(self, item: Item) -> bytes:
+        """Return the storage key of an item's embedding."""
+        return storage_key(self._names[item.modality], item.digest)
+
+    def lookup(self, item: Item) -> Lookup:
+        """Return what to ask the cache for."""
+        return Lookup(self.key(item), self.description.dimension, item.length)
+
+    def lookups(self, items: Sequence[Item]) -> list[Lookup]:
+        """Return what to ask the cache for, in order."""
+        return [self.lookup(item) for item in items]
+
+
+def _name(modality: Modality, model: ModelDescription, dtype: str) -> bytes:
+    return namespace(
+        EmbeddingSpace(
+            modality=modality,
+            model=model.model,
+            revision=model.revision,
+            preprocessing=model.preprocessing,
+            precision=f"{model.precision}/{dtype}",
+            tenant_salt="",
+        )
+    )
