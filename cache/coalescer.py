@@ -119,6 +119,11 @@ class Coalescer:
         )
 
     @property
+    def unanswered(self) -> int:
+        """Keys that were asked for and not answered, whyever."""
+        return self._timeouts + self._refused + self._errors
+
+    @property
     def exchanges(self) -> int:
         """Lookup exchanges that were answered; fewer than lookups, since those gather."""
         return self._exchanges

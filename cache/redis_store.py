@@ -153,6 +153,11 @@ class RedisStore:
         return self._coalescer.counts()
 
     @property
+    def unanswered(self) -> int:
+        """Keys that were asked for and not answered, whyever."""
+        return self._coalescer.unanswered
+
+    @property
     def exchanges(self) -> int:
         """Lookup commands that were answered."""
         return self._coalescer.exchanges

@@ -110,14 +110,20 @@ def _spread(values: NDArray[Any], columns: Sequence[int], width: int) -> NDArray
 
 def _headers(outcome: Outcome) -> dict[str, str]:
     headers = {"server-timing": server_timing(outcome.timings_ms)}
-    decided = [decision for decision in outcome.decisions if isinstance(decision, Decision)]
-    tiers: set[str] = {decision.tier for decision in decided}
-    reasons: set[str] = {decision.degraded for decision in decided if decision.degraded}
+    tiers, reasons = _tiers_and_reasons([one for one in outcome.decisions if isinstance(one, Decision)])
     if tiers:
-        headers["x-tier"] = ",".join(sorted(tiers))
+        headers["x-tier"] = tiers
     if reasons:
-        headers["x-degraded"] = ",".join(sorted(reasons))
+        headers["x-degraded"] = reasons
     return headers
+
+
+def _tiers_and_reasons(decided: Sequence[Decision]) -> tuple[str, str]:
+    if len(decided) == 1:
+        return decided[0].tier, decided[0].degraded or ""
+    tiers = sorted({decision.tier for decision in decided})
+    reasons = sorted({decision.degraded for decision in decided if decision.degraded})
+    return ",".join(tiers), ",".join(reasons)
 
 
 def server_timing(timings_ms: Mapping[str, float]) -> str:

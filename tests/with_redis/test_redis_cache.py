@@ -76,8 +76,8 @@ async def test_images_that_differ_in_one_byte_never_share_an_entry(config: Cache
 
     found = await cache.get_many([ask(entry) for entry in entries])
 
-    assert [vector is not None for vector in found] == [True, False] * 128
-    assert all(abs(vector[0] - n / 255) < 1e-3 for n, vector in enumerate(found) if vector is not None)
+    assert [one is not None for one in found] == [True, False] * 128
+    assert all(abs(one.vector[0] - n / 255) < 1e-3 for n, one in enumerate(found) if one is not None)
 
 
 @pytest.mark.parametrize(
