@@ -145,13 +145,14 @@ class Coalescer:
         await self._link.disconnect()
 
     def _ask(self, keys: Sequence[bytes], deadline: float) -> asyncio.Future[Values]:
-        waiter = _Waiter(keys, self._loop.create_future(), deadline)
+        future: asyncio.Future[Values] = self._loop.create_future()
+        waiter = _Waiter(keys, future, deadline)
         self._reads.append(waiter)
         self._pending.append(waiter)
-        self._has_work.set()
         if self._sweep is None:
             self._plan_sweep(deadline)
-        return waiter.future
+        self._has_work.set()
+        return future
 
     def _plan_sweep(self, at: float, *, is_grace: bool = False) -> None:
         latest = at + (math.inf if is_grace else GRACE_S)

@@ -2,20 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
-from typing import TypeVar, cast
+from collections.abc import Sequence
+from typing import cast
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from cache.coalescer import Coalescer
 from cache.config import CacheConfig
 from cache.errors import SecretUnavailable, StoreUnavailable
 from cache.link import Entries, Timing, Values
 from cache.redis_connection import make_connection, resolve
-from cache.store import Gate, StoreCounts
-
-T = TypeVar("T")
+from cache.redis_protocol import RedisProtocol, ReplyError, pack, take_over
+from cache.store import Gate
 
 KEY_PREFIX = b"sl:"
 SECRET_KEY = KEY_PREFIX + b"secret"
@@ -44,6 +43,7 @@ class RedisLink:
         self._expiry: tuple[bytes, ...] = (b"EX", str(ttl_s).encode()) if ttl_s else ()
         self._secret = secret
         self._connection: AbstractConnection | None = None
+        self._protocol: RedisProtocol | None = None
 
     async def connect(self) -> None:
         """Connect, authenticate and be answered within the connect timeout, or raise StoreUnavailable."""
@@ -52,6 +52,7 @@ class RedisLink:
             async with asyncio.timeout(self._connect_timeout_s):
                 self._connection = connection = await resolve(self._url, self._password)
                 await connection.connect()  # type: ignore[no-untyped-call] # redis-py's own
+                self._protocol = take_over(connection)
                 await self.ping()
                 if self._secret is not None:
                     await self._command(b"SET", SECRET_KEY, self._secret, b"NX")
@@ -61,17 +62,13 @@ class RedisLink:
 
     async def ping(self) -> None:
         """Make sure that Redis answers this connection, or raise StoreUnavailable."""
-        try:
-            await self._command(b"PING")
-        except ResponseError as error:
-            raise StoreUnavailable(str(error)) from error
+        reply = await self._command(b"PING")
+        if isinstance(reply, ReplyError):
+            raise StoreUnavailable(str(reply))
 
     async def get(self, keys: Sequence[bytes]) -> Values | None:
         """Return the keys' values; None when Redis answered with an error."""
-        try:
-            reply = await self._command(b"MGET", *[KEY_PREFIX + key for key in keys])
-        except ResponseError:
-            return None
+        reply = await self._command(b"MGET", *[KEY_PREFIX + key for key in keys])
         return cast("Values", reply) if isinstance(reply, list) and len(reply) == len(keys) else None
 
     async def put(self, entries: Entries) -> int:
@@ -79,102 +76,35 @@ class RedisLink:
         commands: list[tuple[bytes, ...]] = [(b"SET", KEY_PREFIX + key, value, *self._expiry) for key, value in entries]
         if self._secret is not None:
             commands.append((b"SET", SECRET_KEY, self._secret, b"NX"))
-        connection = self._require()
-        await _guard(connection.send_packed_command(connection.pack_commands(commands), check_health=False))
-        refused = 0
-        for place in range(len(commands)):
-            try:
-                await self._read()
-            except ResponseError:
-                refused += place < len(entries)
-        return refused
+        replies = await self._require().exchange(pack(commands), len(commands))
+        return sum(isinstance(reply, ReplyError) for reply in replies[: len(entries)])
 
     async def get_or_set_secret(self, proposal: bytes) -> bytes:
         """Return the secret that Redis holds, after proposing one for the case that it holds none."""
-        try:
-            await self._command(b"SET", SECRET_KEY, proposal, b"NX")
-            secret = await self._command(b"GET", SECRET_KEY)
-        except ResponseError as error:
-            raise StoreUnavailable(str(error)) from error
+        await self._command(b"SET", SECRET_KEY, proposal, b"NX")
+        secret = await self._command(b"GET", SECRET_KEY)
         if not isinstance(secret, bytes):
-            raise StoreUnavailable("the secret's key does not hold a string")
+            raise StoreUnavailable(f"the secret cannot be read: {secret}" if secret else "no secret is kept")
         return secret
 
     async def disconnect(self) -> None:
         """Let go of the connection, whatever its state."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._protocol = self._connection, None, None
         if connection is not None:
             await connection.disconnect(nowait=True)
 
     async def _command(self, *words: bytes) -> object:
-        connection = self._require()
-        await _guard(connection.send_packed_command(connection.pack_command(*words), check_health=False))
-        return await self._read()
+        (reply,) = await self._require().exchange(pack([words]), 1)
+        return reply
 
-    async def _read(self) -> object:
-        return await _guard(self._require().read_response(disable_decoding=True))
-
-    def _require(self) -> AbstractConnection:
-        if self._connection is None or not self._connection.is_connected:
+    def _require(self) -> RedisProtocol:
+        if self._protocol is None:
             raise StoreUnavailable("not connected")
-        return self._connection
+        return self._protocol
 
 
-async def _guard(call: Awaitable[T]) -> T:
-    """Turn a lost connection into StoreUnavailable; an error that Redis answered stays what it is."""
-    try:
-        return await call
-    except ResponseError:
-        raise
-    except (RedisError, OSError) as error:
-        raise StoreUnavailable(type(error).__name__) from error
-
-
-class RedisStore:
+class RedisStore(Coalescer):
     """Values in Redis over one shared connection; concurrent calls coalesce."""
-
-    def __init__(self, link: RedisLink, gate: Gate, timing: Timing) -> None:
-        self._coalescer = Coalescer(link, gate, timing)
-
-    async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Return each key's value within the lookup's deadline; None for a miss or an outage."""
-        return await self._coalescer.get_many(keys)
-
-    async def put_many(self, entries: Sequence[tuple[bytes, bytes]]) -> None:
-        """Write (key, value) pairs; an outage or a full Redis drops and counts them."""
-        await self._coalescer.put_many(entries)
-
-    async def wait_connected(self, timeout_s: float) -> bool:
-        """Wait for Redis for at most `timeout_s` seconds; return whether it is there."""
-        return await self._coalescer.wait_connected(timeout_s)
-
-    def counts(self) -> StoreCounts:
-        """Return a snapshot of the store's counters."""
-        return self._coalescer.counts()
-
-    @property
-    def unanswered(self) -> int:
-        """Keys that were asked for and not answered, whyever."""
-        return self._coalescer.unanswered
-
-    @property
-    def exchanges(self) -> int:
-        """Lookup commands that were answered."""
-        return self._coalescer.exchanges
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether there is a connection now."""
-        return self._coalescer.is_connected
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the task that owns the connection still runs."""
-        return self._coalescer.is_alive
-
-    async def close(self) -> None:
-        """Answer who still waits and close the connection."""
-        await self._coalescer.close()
 
 
 def open_redis(

@@ -79,8 +79,17 @@ class EmbeddingCache:
     async def get_many(self, lookups: Sequence[Lookup]) -> list[Stored | None]:
         """Return what is stored for each lookup, in order; None for a miss."""
         if len(lookups) == 1:
-            stored = self._get_one_now(lookups[0])
-            return [await self._get_one(lookups[0]) if stored is None else stored]
+            # On its own: half of a single lookup's time would go into lists of one.
+            (lookup,) = lookups
+            stored = self._get_one_now(lookup)
+            if stored is None and self._shared is not None:
+                unanswered = self._shared.unanswered
+                (value,) = await self._shared.get_many((lookup.key,))
+                if value is None and self._shared.unanswered == unanswered:
+                    self._absent.put_many_now(((lookup.key, True),))
+                return [self._take_one(lookup, value)]
+            self._misses += stored is None
+            return [stored]
         found = self.get_many_now(lookups)
         if None not in found:
             return found
@@ -169,7 +178,7 @@ class EmbeddingCache:
         await self._local.close()
 
     def _get_one_now(self, lookup: Lookup) -> Stored | None:
-        """What `get_many_now` does, for the single lookup: half of its time would go into lists of one."""
+        """What `get_many_now` does, for a single lookup."""
         if not self._has_local:
             return None
         stored = self._local.get_now(lookup.key)
@@ -178,28 +187,18 @@ class EmbeddingCache:
         self._l1_hits += 1
         return stored
 
-    async def _get_one(self, lookup: Lookup) -> Stored | None:
-        """Return what the shared store has of a single lookup, as `_get_shared` does of many."""
-        key, dim, length = lookup
-        shared = self._shared
-        if shared is None:
-            self._misses += 1
-            return None
-        unanswered = shared.unanswered
-        (value,) = await shared.get_many((key,))
-        if value is None:
-            if shared.unanswered == unanswered:
-                self._absent.put_many_now(((key, True),))
-            self._misses += 1
-            return None
-        stored = self._codec.decode(key, value, dim=dim, input_length=length)
+    def _take_one(self, lookup: Lookup, value: bytes | None) -> Stored | None:
+        """Return what the shared store's value for a single lookup holds, and keep it."""
+        stored = None
+        if value is not None:
+            stored = self._codec.decode(lookup.key, value, dim=lookup.dim, input_length=lookup.input_length)
+            self._corrupt += stored is None
         if stored is None:
-            self._corrupt += 1
             self._misses += 1
             return None
         self._shared_hits += 1
         if self._has_local:
-            self._local.put_many_now(((key, stored),))
+            self._local.put_many_now(((lookup.key, stored),))
         return stored
 
     async def _get_shared(self, shared: Store, asked: Sequence[Lookup]) -> list[Stored | None]:
