@@ -22,7 +22,7 @@ from cache.config import CacheConfig
 from cache.keys import ContentHasher, EmbeddingSpace, namespace, storage_key
 from cache.open import open_cache
 from cache.two_level import EmbeddingCache, Entry, Lookup
-from router.breaker import BreakerConfig, CircuitBreaker
+from router.breaker import CircuitBreaker
 
 DIM = 512
 SECRET = b"a secret of the benchmarks"
@@ -179,7 +179,7 @@ async def _run(case: Case) -> dict[str, float]:
     # Without an in-process level every lookup reaches the store; the case of that level has one, and no store.
     # redis-benchmark waits as long as it takes, so the lookups here do nearly so.
     config = CacheConfig(url=case.url, lookup_timeout_s=1, l1_bytes=64 * MIB if case.kind == "l1" else 0)
-    cache = await open_cache(config, CircuitBreaker(BreakerConfig()))
+    cache = await open_cache(config, CircuitBreaker)
     try:
         return await KINDS[case.kind](cache, Texts(case.key_space), case)
     finally:

@@ -2,15 +2,16 @@
 
 import os
 from pathlib import Path
-from typing import Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cache import redis_address
 
 MIB = 1024 * 1024
 EMBEDDED = "embedded:"
 NONE = "none:"
-REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+FORMS = f"expected {redis_address.FORMS}, a list of these, embedded:auto, embedded:DIRECTORY or none:"
 
 
 class CacheConfig(BaseModel):
@@ -18,11 +19,11 @@ class CacheConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    url: str = Field(
+    url: str | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         default="embedded:auto",
-        description="The shared store: `redis://`, `rediss://` or `unix://` for a Redis server; "
-        "`embedded:` and a directory (`embedded:auto`: the user's cache directory) for one machine "
-        "without a server; `none:` for none.",
+        description="The shared store: `redis://`, `rediss://`, `unix://` or `redis+sentinel://` for a Redis server, "
+        "a list of these for shards; `embedded:` and a directory (`embedded:auto`: the user's cache directory) for one "
+        "machine without a server; `none:` for none.",
     )
     secret_file: str | None = Field(
         default=None,
@@ -80,26 +81,33 @@ class CacheConfig(BaseModel):
     def _check_url(self) -> Self:
         if self.url == NONE or (self.is_embedded and self.url != EMBEDDED):
             return self
-        parts = urlsplit(self.url)
-        if not self.is_redis or not (parts.hostname or parts.path) or parts.port == 0:
-            raise ValueError(
-                "url: expected redis://HOST, rediss://HOST, unix:///SOCKET, embedded:auto, embedded:DIRECTORY or none:"
-            )
+        try:
+            for url in self.urls:
+                redis_address.check(url)
+        except ValueError as error:
+            raise ValueError(f"url: {FORMS}") from error
+        if len({redis_address.shard_name(url) for url in self.urls}) != len(self.urls):
+            raise ValueError("url: a list of shards names each server once")
         return self
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The Redis servers' URLs, one or several."""
+        return (self.url,) if isinstance(self.url, str) else self.url
 
     @property
     def is_embedded(self) -> bool:
         """Whether the shared store is a directory of this machine."""
-        return self.url.startswith(EMBEDDED)
+        return isinstance(self.url, str) and self.url.startswith(EMBEDDED)
 
     @property
     def is_redis(self) -> bool:
-        """Whether the shared store is a Redis server."""
-        return self.url.startswith(REDIS_SCHEMES)
+        """Whether the shared store is a Redis server, or several."""
+        return all(redis_address.is_redis(url) for url in self.urls)
 
     def embedded_path(self) -> Path:
         """Return the embedded store's directory; `embedded:auto` is in the user's cache directory."""
-        name = self.url.removeprefix(EMBEDDED)
+        name = self.urls[0].removeprefix(EMBEDDED)
         if name != "auto":
             return Path(name).expanduser()
         root = os.environ.get("XDG_CACHE_HOME", "")

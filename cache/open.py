@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from cache.embedded_store import EmbeddedStore
 from cache.errors import SecretUnavailable
 from cache.keys import MIN_SECRET_BYTES
 from cache.local_lru import LocalStore
-from cache.redis_store import open_redis, share_secret
+from cache.redis_address import shard_name
+from cache.redis_secret import share_secret
+from cache.redis_store import open_redis
+from cache.sharded_store import ShardedStore
 from cache.store import Gate, Store
 from cache.two_level import Cached, EmbeddingCache, cached_bytes
 
@@ -21,7 +25,7 @@ SECRET_BYTES = 32
 
 
 async def open_cache(
-    config: CacheConfig, gate: Gate, *, redis_password: str | None = None, secret: bytes | None = None
+    config: CacheConfig, new_gate: Callable[[], Gate], *, redis_password: str | None = None, secret: bytes | None = None
 ) -> EmbeddingCache:
     """Open both levels, within the running event loop.
 
@@ -29,7 +33,7 @@ async def open_cache(
 
     Args:
         config: Where embeddings are kept.
-        gate: The circuit breaker in front of Redis.
+        new_gate: Makes the circuit breaker in front of a Redis server; each of several has its own.
         redis_password: Password of Redis, where it needs one that the URL does not hold.
         secret: The deployment's hash secret, which is then kept alive in Redis beside the cache.
     """
@@ -39,9 +43,9 @@ async def open_cache(
     shared: Store | None = None
     if config.is_redis:
         kept = secret if config.secret_file is None else None
-        redis = open_redis(config, gate, password=redis_password, secret=kept)
-        await redis.wait_connected(config.connect_timeout_s)
-        shared = redis
+        stores = [open_redis(url, config, new_gate(), password=redis_password, secret=kept) for url in config.urls]
+        await asyncio.gather(*[store.wait_connected(config.connect_timeout_s) for store in stores])
+        shared = stores[0] if len(stores) == 1 else ShardedStore([shard_name(url) for url in config.urls], stores)
     elif config.is_embedded:
         shared = await EmbeddedStore.open(config.embedded_path(), config.embedded_bytes)
     return EmbeddingCache(local, shared, Codec(config.dtype), write_queue_items=config.write_queue_items)

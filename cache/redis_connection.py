@@ -5,20 +5,57 @@ from typing import cast
 
 from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from cache.errors import StoreUnavailable
+from cache.redis_address import SentinelAddress, is_sentinel, parse_sentinel
+
+SENTINEL_TIMEOUT_S = 0.25
 
 
 async def resolve(url: str, password: str | None) -> AbstractConnection:
-    """Return an unconnected connection to the server that the URL means.
+    """Return an unconnected connection to the server that the URL means; sentinels are asked anew each time.
 
     It never retries by itself: our timeouts and backoff are ours.
 
     Raises:
-        StoreUnavailable: The URL cannot be understood.
+        StoreUnavailable: The URL cannot be understood, or no sentinel knows the master.
     """
-    return make_connection(url, password)
+    if not is_sentinel(url):
+        return make_connection(url, password)
+    address = _parse(url)
+    return make_connection(address.master_url(*await _find_master(address)), password)
+
+
+def check_address(url: str, password: str | None) -> None:
+    """Make sure that the URL can be understood.
+
+    Raises:
+        StoreUnavailable: It can't.
+    """
+    make_connection(_parse(url).master_url("localhost", 1) if is_sentinel(url) else url, password)
+
+
+def _parse(url: str) -> SentinelAddress:
+    try:
+        return parse_sentinel(url)
+    except ValueError as error:
+        raise StoreUnavailable(str(error)) from error
+
+
+async def _find_master(address: SentinelAddress) -> tuple[str, int]:
+    options = {**address.sentinel_options, "socket_timeout": SENTINEL_TIMEOUT_S, "retry": Retry(NoBackoff(), 0)}
+    sentinel = Sentinel(list(address.sentinels), sentinel_kwargs=options)  # type: ignore[no-untyped-call] # redis-py's own
+    try:
+        host, port = await sentinel.discover_master(address.service)
+    except RedisError as error:
+        raise StoreUnavailable("no sentinel knows the master") from error
+    finally:
+        for client in sentinel.sentinels:
+            await client.aclose()
+    return str(host), int(port)
 
 
 def make_connection(url: str, password: str | None) -> AbstractConnection:

@@ -1,7 +1,6 @@
 """The shared store on a Redis server."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import cast
 
@@ -10,15 +9,14 @@ from redis.exceptions import RedisError
 
 from cache.coalescer import Coalescer
 from cache.config import CacheConfig
-from cache.errors import SecretUnavailable, StoreUnavailable
+from cache.errors import StoreUnavailable
 from cache.link import Entries, Timing, Values
-from cache.redis_connection import make_connection, resolve
+from cache.redis_connection import check_address, resolve
 from cache.redis_protocol import RedisProtocol, ReplyError, pack, take_over
 from cache.store import Gate
 
 KEY_PREFIX = b"sl:"
 SECRET_KEY = KEY_PREFIX + b"secret"
-SECRET_RETRY_S = 0.05
 
 
 class RedisLink:
@@ -79,12 +77,19 @@ class RedisLink:
         replies = await self._require().exchange(pack(commands), len(commands))
         return sum(isinstance(reply, ReplyError) for reply in replies[: len(entries)])
 
+    async def get_secret(self) -> bytes | None:
+        """Return the secret that Redis holds, or None."""
+        secret = await self._command(b"GET", SECRET_KEY)
+        if secret is None or isinstance(secret, bytes):
+            return secret
+        raise StoreUnavailable(f"the secret cannot be read: {secret}")
+
     async def get_or_set_secret(self, proposal: bytes) -> bytes:
         """Return the secret that Redis holds, after proposing one for the case that it holds none."""
         await self._command(b"SET", SECRET_KEY, proposal, b"NX")
-        secret = await self._command(b"GET", SECRET_KEY)
-        if not isinstance(secret, bytes):
-            raise StoreUnavailable(f"the secret cannot be read: {secret}" if secret else "no secret is kept")
+        secret = await self.get_secret()
+        if secret is None:
+            raise StoreUnavailable("the secret cannot be set")
         return secret
 
     async def disconnect(self) -> None:
@@ -108,43 +113,19 @@ class RedisStore(Coalescer):
 
 
 def open_redis(
-    config: CacheConfig, gate: Gate, *, password: str | None = None, secret: bytes | None = None
+    url: str, config: CacheConfig, gate: Gate, *, password: str | None = None, secret: bytes | None = None
 ) -> RedisStore:
     """Return a store which connects in the background, and again whenever the connection is lost.
 
     Raises:
         StoreUnavailable: The URL cannot be understood.
     """
-    make_connection(config.url, password)
+    check_address(url, password)
     link = RedisLink(
-        config.url,
+        url,
         password=password,
         connect_timeout_s=config.connect_timeout_s,
         ttl_s=config.redis_ttl_s,
         secret=secret,
     )
     return RedisStore(link, gate, Timing(config.lookup_timeout_s, config.stall_timeout_s))
-
-
-async def share_secret(config: CacheConfig, proposal: bytes, *, password: str | None = None) -> bytes:
-    """Return the hash secret kept in Redis, setting the proposal where there is none.
-
-    Raises:
-        SecretUnavailable: Redis did not answer within the connect timeout.
-    """
-    link = RedisLink(config.url, password=password, connect_timeout_s=config.connect_timeout_s)
-    give_up_at = time.monotonic() + config.connect_timeout_s
-    try:
-        async with asyncio.timeout(config.connect_timeout_s):
-            while True:
-                try:
-                    await link.connect()
-                    return await link.get_or_set_secret(proposal)
-                except StoreUnavailable as error:
-                    if time.monotonic() + SECRET_RETRY_S >= give_up_at:
-                        raise SecretUnavailable("Redis, which holds the secret, cannot be reached") from error
-                await asyncio.sleep(SECRET_RETRY_S)
-    except TimeoutError as error:
-        raise SecretUnavailable("Redis, which holds the secret, did not answer in time") from error
-    finally:
-        await link.disconnect()

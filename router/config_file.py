@@ -102,7 +102,7 @@ def _with_absolute_paths(args: AppArgs, base: Path) -> AppArgs:
     }
     cache: dict[str, object] = {}
     if args.cache.is_embedded and args.cache.url != "embedded:auto":
-        cache["url"] = f"embedded:{_beside(base, args.cache.url.removeprefix('embedded:'))}"
+        cache["url"] = f"embedded:{_beside(base, args.cache.urls[0].removeprefix('embedded:'))}"
     if args.cache.secret_file:
         cache["secret_file"] = _beside(base, args.cache.secret_file)
     return args.model_copy(

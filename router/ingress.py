@@ -57,7 +57,7 @@ class RouterReplica:
         secret = await self._load_secret(password)
         self._cache = await open_cache(
             args.cache,
-            CircuitBreaker(args.router.cache_breaker),
+            lambda: CircuitBreaker(args.router.cache_breaker),
             redis_password=password,
             secret=secret if self._has_shared_secret else None,
         )

@@ -43,7 +43,7 @@ def test_config_refuses_an_impossible_port(port: str) -> None:
 async def test_url_option_that_redis_does_not_know_is_an_error(option: str) -> None:
     """A mistake in the address ends the start, and is not mistaken for an outage."""
     with pytest.raises(StoreUnavailable, match="option"):
-        await open_cache(CacheConfig(url=f"redis://127.0.0.1:1?{option}"), OpenGate())
+        await open_cache(CacheConfig(url=f"redis://127.0.0.1:1?{option}"), OpenGate)
 
 
 def test_config_refuses_unknown_keys() -> None:
@@ -72,11 +72,11 @@ def test_auto_directory_follows_the_users_cache_directory(monkeypatch: pytest.Mo
 async def test_embedded_cache_outlives_the_process(tmp_path: Path) -> None:
     """The default needs no server and finds its vectors again after a restart, to float16's precision."""
     config = CacheConfig(url=f"embedded:{tmp_path / 'embeddings'}")
-    cache = await open_cache(config, OpenGate())
+    cache = await open_cache(config, OpenGate)
     cache.put([ENTRY])
     await cache.close()
 
-    again = await open_cache(config, OpenGate())
+    again = await open_cache(config, OpenGate)
     [found] = await again.get_many([Lookup(KEY, 64, 10)])
 
     assert found is not None
@@ -88,7 +88,7 @@ async def test_embedded_cache_outlives_the_process(tmp_path: Path) -> None:
 async def test_dtype_decides_the_stored_precision(tmp_path: Path, dtype: str, is_exact: bool) -> None:  # noqa: FBT001
     """float32 keeps every bit; the others do not."""
     config = CacheConfig.model_validate({"url": f"embedded:{tmp_path / 'e'}", "dtype": dtype, "l1_bytes": 0})
-    cache = await open_cache(config, OpenGate())
+    cache = await open_cache(config, OpenGate)
     cache.put([ENTRY])
     await cache.flush()
 
@@ -101,7 +101,7 @@ async def test_dtype_decides_the_stored_precision(tmp_path: Path, dtype: str, is
 
 async def test_cache_of_nothing_works() -> None:
     """`none:` without an in-process level answers every lookup by a miss."""
-    cache = await open_cache(CacheConfig(url="none:", l1_bytes=0), OpenGate())
+    cache = await open_cache(CacheConfig(url="none:", l1_bytes=0), OpenGate)
     cache.put([ENTRY])
 
     assert await cache.get_many([Lookup(KEY, 64, 10)]) == [None]

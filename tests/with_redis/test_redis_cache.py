@@ -34,7 +34,7 @@ async def open_one(config: CacheConfig) -> AsyncIterator[Opener]:
     opened: list[EmbeddingCache] = []
 
     async def open_one() -> EmbeddingCache:
-        opened.append(await open_cache(config, OpenGate(), secret=await load_secret(config)))
+        opened.append(await open_cache(config, OpenGate, secret=await load_secret(config)))
         return opened[-1]
 
     yield open_one
@@ -132,7 +132,7 @@ async def test_value_moved_to_another_key_is_a_miss(server: RedisServer, config:
 async def test_put_never_waits_for_a_hung_redis(server: RedisServer, config: CacheConfig) -> None:
     """With the server stopped and the queue full, puts return and drop."""
     small = config.model_copy(update={"write_queue_items": 100, "stall_timeout_s": 30.0})
-    cache, hasher = await open_cache(small, OpenGate()), ContentHasher(await load_secret(config))
+    cache, hasher = await open_cache(small, OpenGate), ContentHasher(await load_secret(config))
     entries = [make_entry(hasher, b"%d" % n) for n in range(1000)]
     server.pause()
 

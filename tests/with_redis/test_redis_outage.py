@@ -37,7 +37,7 @@ async def open_filled(server: RedisServer, breaker: CircuitBreaker, stall_timeou
     config = CacheConfig(
         url=server.url, lookup_timeout_s=LOOKUP_TIMEOUT_S, connect_timeout_s=0.5, stall_timeout_s=stall_timeout_s
     )
-    store = open_redis(config, breaker)
+    store = open_redis(config.urls[0], config, breaker)
     assert await store.wait_connected(PATIENCE_S)
     await store.put_many(KEYS)
     return store
@@ -171,7 +171,7 @@ async def test_hung_redis_gets_a_new_connection(server: RedisServer, store: Redi
 async def test_store_opens_before_its_server(server: RedisServer, breaker: CircuitBreaker) -> None:
     """A service that starts while Redis is down finds it later."""
     server.kill()
-    store = open_redis(CacheConfig(url=server.url, lookup_timeout_s=1.0), breaker)
+    store = open_redis(server.url, CacheConfig(lookup_timeout_s=1.0), breaker)
     assert not await store.wait_connected(0.1)
 
     await asyncio.to_thread(server.start)

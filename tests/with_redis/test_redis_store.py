@@ -22,7 +22,7 @@ async def open_store(server: RedisServer) -> AsyncIterator[Opener]:
 
     async def open_store(gate: CircuitBreaker | None = None, password: str | None = None, ttl_s: int = 0) -> RedisStore:
         config = CacheConfig(url=server.url, lookup_timeout_s=1.0, redis_ttl_s=ttl_s)
-        opened.append(open_redis(config, gate or OpenGate(), password=password))
+        opened.append(open_redis(config.urls[0], config, gate or OpenGate(), password=password))
         await opened[-1].wait_connected(5.0)
         return opened[-1]
 
@@ -115,7 +115,7 @@ async def test_password_opens_the_server(server: RedisServer, open_store: Opener
 
     assert await with_password.get_many([b"key"]) == [b"value"]
     config = CacheConfig(url=server.url, connect_timeout_s=0.5)
-    without = open_redis(config, OpenGate())
+    without = open_redis(config.urls[0], config, OpenGate())
     assert not await without.wait_connected(0.3)
     assert await without.get_many([b"key"]) == [None]
     await without.close()
