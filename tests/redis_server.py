@@ -38,7 +38,7 @@ class RedisServer:
         self._options = options
         self._directory = tempfile.TemporaryDirectory(prefix="redis-")
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _find_free_port()
+        self.port = find_free_port()
 
     @property
     def url(self) -> str:
@@ -47,16 +47,28 @@ class RedisServer:
 
     def start(self) -> None:
         """Start the server, empty, and wait until it answers."""
-        command = [self._binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        command = self._command()
         with (Path(self._directory.name) / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, "--dir", self._directory.name, *self._options], stdout=log, stderr=log
-            )
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"redis-server does not start: {(Path(self._directory.name) / 'log').read_text()[-2000:]}")
             time.sleep(0.01)
+
+    def _command(self) -> list[str]:
+        address = ["--port", str(self.port), "--bind", "127.0.0.1"]
+        return [
+            self._binary,
+            *address,
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+            self._directory.name,
+            *self._options,
+        ]
 
     def kill(self) -> None:
         """Kill the server without warning (SIGKILL), paused or not."""
@@ -114,7 +126,27 @@ class RedisServer:
         self._directory.cleanup()
 
 
-def _find_free_port() -> int:
+class Sentinel(RedisServer):
+    """A sentinel that watches one master, gives it up after 300 ms of silence, and decides alone."""
+
+    def __init__(self, service: str, master: RedisServer) -> None:
+        super().__init__()
+        self._service = service
+        self._master = master
+
+    def _command(self) -> list[str]:
+        file = Path(self._directory.name) / "sentinel.conf"
+        file.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {self._directory.name}\n"
+            f"sentinel monitor {self._service} 127.0.0.1 {self._master.port} 1\n"
+            f"sentinel down-after-milliseconds {self._service} 300\n"
+            f"sentinel failover-timeout {self._service} 2000\n"
+        )
+        return [self._binary, str(file), "--sentinel"]
+
+
+def find_free_port() -> int:
+    """Return a loopback port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

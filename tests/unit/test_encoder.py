@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.pictures import encode, picture
-from tests.tiny_model import OpenClip, register_tiny_architecture, tiny_config, write_tiny_model
+from tests.tiny_model import MODEL, OpenClip, register_tiny_architecture, tiny_config, write_tiny_model
 from tiers.config import ImageLimits, ModelConfig
-from tiers.encoder import MAX_WORD_BYTES, Encoder
+from tiers.encoder import Encoder
 from tiers.errors import BadItem, ModelUnavailable
 
 DEMO = Path(__file__).resolve().parents[2] / "demo" / "models"
@@ -208,11 +209,35 @@ def test_palette_with_transparency_has_its_colours(encoder: Encoder) -> None:
 
 
 def test_text_over_the_context_is_cut_and_its_tokens_are_counted_whole(encoder: Encoder) -> None:
-    """`usage` says what was sent, start and end included."""
-    short, long = encoder.prepare_text("a cat"), encoder.prepare_text("cat " * 30)
+    """`usage` says what was sent, start and end included; more than the context is how a caller knows of the cut."""
+    short, full, long = (encoder.prepare_text("cat " * words) for words in (1, 14, 15))
 
-    assert (short.token_count, long.token_count) == (4, 32)
-    assert short.ids.shape == long.ids.shape == (16,)
+    assert (short.token_count, full.token_count, long.token_count) == (3, 16, 17)
+    assert full.ids.tolist() == long.ids.tolist()
+    assert encoder.description.context_length == 16
+
+
+def test_texts_of_all_lengths_are_open_clips_own(folder: Path, encoder: Encoder) -> None:
+    """Cut to the longest of their batch, in two runs, and in the caller's order."""
+    texts = ["cat " * (1 + place * 7 % 14) + "!" * (place % 3) for place in range(64)]
+
+    cut = embed_texts(encoder, texts)
+
+    np.testing.assert_allclose(cut, OpenClip(folder, folder / "merges.txt.gz").texts(texts), atol=1e-5)
+    assert encoder.text_tower.cuts
+
+
+def test_model_that_reads_padding_is_not_cut(tmp_path: Path) -> None:
+    """Attention to both sides and the last position's output: SigLIP's way."""
+    text = {**MODEL["text_cfg"], "no_causal_mask": True, "pool_type": "last"}
+    place = write_tiny_model(tmp_path, text_cfg=text)
+
+    encoder = make_encoder(place)
+
+    assert not encoder.text_tower.cuts
+    np.testing.assert_allclose(
+        embed_texts(encoder, TEXTS), OpenClip(place, place / "merges.txt.gz").texts(TEXTS), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("text", ["\ud83d", "cat \udc08", " ", "\x00", "\u202e\u0300" * 20])
@@ -221,10 +246,12 @@ def test_strange_text_is_embedded(encoder: Encoder, text: str) -> None:
     assert np.isfinite(embed_texts(encoder, [text])).all()
 
 
-def test_endless_word_is_too_large(encoder: Encoder) -> None:
-    """The tokenizer takes quadratic time for a word; the same letters in words are fine."""
-    with pytest.raises(BadItem) as caught:
-        encoder.prepare_text("a cat " + "x" * (MAX_WORD_BYTES + 1))
+def test_endless_word_is_embedded_in_milliseconds(encoder: Encoder) -> None:
+    """Its letters are counted; they take no longer than those of words."""
+    started = time.process_time()
 
-    assert caught.value.code == "too_large"
-    assert encoder.prepare_text("x " * MAX_WORD_BYTES).token_count > MAX_WORD_BYTES
+    text = encoder.prepare_text("a cat " + "x" * 16_000)
+
+    assert time.process_time() - started < 1
+    assert text.token_count == 16_000 + 4
+    assert np.isfinite(encoder.encode_texts([text])).all()
