@@ -5,11 +5,9 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import xxhash
 from PIL import Image
@@ -18,35 +16,36 @@ from tiers.config import ImageLimits, ModelConfig
 from tiers.errors import BadItem, ModelUnavailable
 from tiers.images import PREPROCESSING_VERSION, open_image
 from tiers.messages import FloatMatrix, ModelDescription
+from tiers.text_tower import TextTower
+from tiers.tokenizer import TokenizedText, choose_tokenizer
 from tiers.torchvision_shim import import_torchvision
 
 import_torchvision()
 import open_clip  # noqa: E402 - torchvision has to be importable first
 
 logger = logging.getLogger(__name__)
-# SimpleTokenizer is quadratic in a word's length (16,000 letters: 10 s). At 256 bytes a text of the longest words costs
-# what a text of ordinary ones does.
-MAX_WORD_BYTES = 256
 RANDOM_WEIGHTS_SEED = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TokenizedText:
-    """One text as token ids, padded to the model's context, and how many it had before any cut."""
-
-    ids: torch.Tensor
-    token_count: int
+# Texts of different lengths, on which cutting a batch to its longest text has to prove itself exact.
+CUT_PROBES = ("a", "a red circle", "two small blue squares left of a big yellow star")
 
 
 class Encoder:
-    """A loaded model. Preprocessing is thread-safe; encoding belongs to one thread at a time."""
+    """A loaded model. Preprocessing is thread-safe; encoding belongs to one thread at a time.
+
+    `text_tower` says whether batches of texts are cut to their longest.
+    """
 
     def __init__(self, config: ModelConfig, limits: ImageLimits) -> None:
         torch.set_num_threads(config.threads)
         self._device = torch.device(config.device)
         self._limits = limits
-        self._model, self._transform, self._tokenizer = _load(config)
-        self.description = _describe(config, self._model)
+        self._model, self._transform, tokenizer = _load(config)
+        self._tokenizer = choose_tokenizer(tokenizer)
+        # The tokenizer's context and not the model's word for it: of Hugging Face's text towers that is another length.
+        context_length = len(self._tokenizer.tokenize("").ids)
+        self.description = _describe(config, self._model, context_length)
+        self.text_tower = TextTower(self._model, self._device)
+        self.text_tower.prove_cut([self.prepare_text(text) for text in CUT_PROBES], config.precision)
 
     def prepare_image(self, data: bytes) -> torch.Tensor:
         """Decode and transform one encoded image: float32 tensor, shape (3, height, width).
@@ -61,16 +60,12 @@ class Encoder:
             raise BadItem("bad_image", "picture can't be converted to RGB") from error
 
     def prepare_text(self, text: str) -> TokenizedText:
-        """Tokenize one text to the model's context length.
+        """Tokenize one text: ids of the length of the model's context, and the count before any cut.
 
         Raises:
-            BadItem: A word is longer than the tokenizer handles in bounded time.
+            BadItem: A word is too long for a tokenizer that open_clip's has to be kept for.
         """
-        clean = text.encode("utf-8", "replace").decode("utf-8")
-        if any(len(word.encode()) > MAX_WORD_BYTES for word in clean.split()):
-            raise BadItem("too_large", f"a word is longer than {MAX_WORD_BYTES} bytes")
-        ids = self._tokenizer([clean])[0]
-        return TokenizedText(ids, _count_tokens(self._tokenizer, clean, ids))
+        return self._tokenizer.tokenize(text)
 
     @torch.inference_mode()
     def encode_images(self, pictures: Sequence[torch.Tensor]) -> FloatMatrix:
@@ -81,8 +76,7 @@ class Encoder:
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[TokenizedText]) -> FloatMatrix:
         """Embed tokenized texts: float32, shape (texts, dimension), unit length."""
-        batch = torch.stack([text.ids for text in texts]).to(self._device, non_blocking=True)
-        return _to_numpy(self._model.encode_text(batch, normalize=True))
+        return _to_numpy(self.text_tower.encode(texts))
 
     def warm_up(self) -> None:
         """Run both encoders once, so that the first caller does not pay for lazy initialisation."""
@@ -101,9 +95,7 @@ def _to_numpy(rows: torch.Tensor) -> FloatMatrix:
     return array
 
 
-def _load(
-    config: ModelConfig,
-) -> tuple[Any, Callable[[Image.Image], torch.Tensor], Callable[[list[str]], torch.Tensor]]:
+def _load(config: ModelConfig) -> tuple[Any, Callable[[Image.Image], torch.Tensor], Any]:
     is_random = config.pretrained == "random"
     if is_random:
         logger.warning("RANDOM WEIGHTS: %s is for benchmarks only; its answers mean nothing", config.architecture)
@@ -127,7 +119,7 @@ def _load(
     return model, transform, tokenizer
 
 
-def _describe(config: ModelConfig, model: Any) -> ModelDescription:
+def _describe(config: ModelConfig, model: Any, context_length: int) -> ModelDescription:
     preprocess = open_clip.get_model_preprocess_cfg(model)
     size = preprocess["size"] if not isinstance(preprocess["size"], int) else (preprocess["size"],) * 2
     bias = getattr(model, "logit_bias", None)
@@ -136,11 +128,11 @@ def _describe(config: ModelConfig, model: Any) -> ModelDescription:
         revision=_revision(model, config),
         preprocessing=_preprocessing_version(preprocess),
         precision=config.precision,
-        dimension=_dimension(model, config),
+        dimension=_dimension(model, config, context_length),
         logit_scale=model.logit_scale.exp().item(),
         logit_bias=0.0 if bias is None else bias.item(),
         has_sigmoid=bias is not None,
-        context_length=int(getattr(model, "context_length", 77)),
+        context_length=context_length,
         image_size=(int(size[0]), int(size[1])),
     )
 
@@ -169,15 +161,6 @@ def _preprocessing_version(preprocess: dict[str, object]) -> str:
 
 
 @torch.inference_mode()
-def _dimension(model: Any, config: ModelConfig) -> int:
-    ids = torch.zeros(1, int(getattr(model, "context_length", 77)), dtype=torch.long, device=config.device)
+def _dimension(model: Any, config: ModelConfig, context_length: int) -> int:
+    ids = torch.zeros(1, context_length, dtype=torch.long, device=config.device)
     return int(model.encode_text(ids).shape[-1])
-
-
-def _count_tokens(tokenizer: Callable[[list[str]], torch.Tensor], text: str, ids: torch.Tensor) -> int:
-    """Tokens of a text, start and end included, also those beyond the context."""
-    kept = int((ids != 0).sum())
-    encode = getattr(tokenizer, "encode", None)
-    if kept < len(ids) or encode is None:
-        return kept
-    return len(np.asarray(encode(text))) + 2

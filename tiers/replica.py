@@ -18,7 +18,7 @@ from tiers.messages import EncodeCall, EncodeReply, ItemFailure, ModelDescriptio
 if TYPE_CHECKING:
     import torch
 
-    from tiers.encoder import TokenizedText
+    from tiers.tokenizer import TokenizedText
 
 
 class TierReplica:
