@@ -1,8 +1,9 @@
 """A tier as a Ray Serve deployment: calls in, vectors out. It knows nothing of HTTP, Redis or the other tier."""
 
 import asyncio
+import itertools
 import time
-from collections.abc import Awaitable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     import torch
 
     from tiers.tokenizer import TokenizedText
+
+
+# A hop to a preparing thread and back costs as much as tokenizing ten captions.
+TEXTS_PER_HOP = 32
 
 
 class TierReplica:
@@ -74,11 +79,12 @@ class TierReplica:
         images, texts = self._batchers()
         # Few of a call's items stand in the queue of the preparing threads at once, so that calls take turns there.
         turn = asyncio.Semaphore(self._config.batch.preprocess_threads + 1)
-        jobs: list[Awaitable[tuple[Row, int]]] = [
-            self._encode_image(images, data, deadline, turn) for data in call.images
-        ]
-        jobs += [self._encode_text(texts, text, deadline, turn) for text in call.texts]
-        return await asyncio.gather(*jobs, return_exceptions=True)
+        rows = asyncio.gather(
+            *[self._encode_image(images, data, deadline, turn) for data in call.images], return_exceptions=True
+        )
+        slices = [call.texts[first : first + TEXTS_PER_HOP] for first in range(0, len(call.texts), TEXTS_PER_HOP)]
+        encoded = await asyncio.gather(*[self._encode_texts(texts, some, deadline, turn) for some in slices])
+        return [*await rows, *itertools.chain.from_iterable(encoded)]
 
     async def _encode_image(
         self, batcher: "Batcher[torch.Tensor]", data: bytes, deadline: float, turn: asyncio.Semaphore
@@ -88,21 +94,30 @@ class TierReplica:
             picture = await loop.run_in_executor(self._preparation, self._prepare_image, data, deadline)
         return await batcher.submit(picture, deadline), 0
 
-    async def _encode_text(
-        self, batcher: "Batcher[TokenizedText]", text: str, deadline: float, turn: asyncio.Semaphore
-    ) -> tuple[Row, int]:
+    async def _encode_texts(
+        self, batcher: "Batcher[TokenizedText]", texts: Sequence[str], deadline: float, turn: asyncio.Semaphore
+    ) -> list[tuple[Row, int] | BaseException]:
+        """Embed a few texts; each one's result, or its own error."""
         loop = asyncio.get_running_loop()
         async with turn:
-            tokens = await loop.run_in_executor(self._preparation, self._prepare_text, text, deadline)
-        return await batcher.submit(tokens, deadline), tokens.token_count
+            prepared = await loop.run_in_executor(self._preparation, self._prepare_texts, texts, deadline)
+        waiting = [batcher.submit(one, deadline) for one in prepared if not isinstance(one, BadItem)]
+        rows = iter(await asyncio.gather(*waiting, return_exceptions=True))
+        return [one if isinstance(one, BadItem) else _with_count(next(rows), one.token_count) for one in prepared]
 
     def _prepare_image(self, data: bytes, deadline: float) -> "torch.Tensor":
         _refuse_expired(deadline)
         return self._encoder.prepare_image(data)
 
-    def _prepare_text(self, text: str, deadline: float) -> "TokenizedText":
-        _refuse_expired(deadline)
-        return self._encoder.prepare_text(text)
+    def _prepare_texts(self, texts: Sequence[str], deadline: float) -> "list[TokenizedText | BadItem]":
+        return [self._prepare_text(text, deadline) for text in texts]
+
+    def _prepare_text(self, text: str, deadline: float) -> "TokenizedText | BadItem":
+        try:
+            _refuse_expired(deadline)
+            return self._encoder.prepare_text(text)
+        except BadItem as error:
+            return error
 
     def _batchers(self) -> "tuple[Batcher[torch.Tensor], Batcher[TokenizedText]]":
         if self._images is None or self._texts is None:
@@ -162,6 +177,10 @@ def tier_deployment(name: str, config: TierConfig) -> serve.Application:
         request_router_config=RequestRouterConfig(initial_backoff_s=0.002, max_backoff_s=0.01),
     )(TierReplica)
     return deployment.bind(config)
+
+
+def _with_count(row: Row | BaseException, token_count: int) -> tuple[Row, int] | BaseException:
+    return row if isinstance(row, BaseException) else (row, token_count)
 
 
 def _refuse_expired(deadline: float) -> None:
