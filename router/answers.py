@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,8 @@ def similarity_response(
         "data": _in_order(slots, failed),
         "usage": {"images": len(slots), "texts": texts.width, "prompt_tokens": outcome.token_count},
     }
+    if outcome.is_truncated:
+        body["usage"]["truncated"] = True
     if texts.errors or outcome.text_errors:
         body["texts"] = _text_errors(outcome, texts)
     return Response(body, headers=_headers(outcome))
@@ -131,17 +133,26 @@ def server_timing(timings_ms: Mapping[str, float]) -> str:
     return ", ".join([f"{stage};dur={timings_ms[stage]:.2f}" for stage in TIMED_STAGES if stage in timings_ms])
 
 
+class AnsweredBy(NamedTuple):
+    """Who made embeddings: the model as the caller named it, its tier, and the tokens it reads of a text."""
+
+    model: str
+    tier: TierName
+    context_length: int
+
+
 def embeddings_response(
     items: Sequence[Item],
     embeddings: Sequence[Embedding],
-    *,
-    model: str,
-    tier: TierName,
+    answered_by: AnsweredBy,
     encoding: str,
     timings_ms: dict[str, float],
 ) -> Response:
     """OpenAI's list of embeddings; `encoding` is float, base64 or bytes (msgpack)."""
-    tokens = sum(embedding.token_count for embedding in embeddings)
+    counts = [embedding.token_count for embedding in embeddings]
+    usage: dict[str, Any] = {"prompt_tokens": sum(counts), "total_tokens": sum(counts)}
+    if max(counts) > answered_by.context_length:
+        usage["truncated"] = True
     data = [
         {
             "object": "embedding",
@@ -154,10 +165,10 @@ def embeddings_response(
     body = {
         "object": "list",
         "data": data,
-        "model": model,
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        "model": answered_by.model,
+        "usage": usage,
     }
-    return Response(body, headers={"server-timing": server_timing(timings_ms), "x-tier": tier})
+    return Response(body, headers={"server-timing": server_timing(timings_ms), "x-tier": answered_by.tier})
 
 
 def _encode_vector(vector: NDArray[np.float32], encoding: str) -> object:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from cache.two_level import EmbeddingCache
-from router.answers import embeddings_response, models_response, similarity_response
+from router.answers import AnsweredBy, embeddings_response, models_response, similarity_response
 from router.cascade import Cascade
 from router.config import LimitsConfig
 from router.deadline import Deadline, request_deadline
@@ -168,10 +168,9 @@ class Api:
         return embeddings_response(
             items,
             embeddings,
-            model=body.model,
-            tier=tier,
-            encoding="bytes" if request.wants_msgpack else body.encoding_format,
-            timings_ms=timings_ms,
+            AnsweredBy(body.model, tier, model.context_length if model is not None else 0),
+            "bytes" if request.wants_msgpack else body.encoding_format,
+            timings_ms,
         )
 
     async def _models(self, _request: Request) -> Response:

@@ -13,6 +13,7 @@ class AtHand(NamedTuple):
 
     decisions: tuple[Decision, ...]
     token_count: int
+    is_truncated: bool
 
 
 def answer_at_hand(
@@ -58,4 +59,4 @@ def _decide(question: Question, tier: TierName, memory: SpaceMemory | None) -> A
         )
         for image in images
     ]
-    return AtHand(tuple(decisions), texts.token_count)
+    return AtHand(tuple(decisions), texts.token_count, texts.is_truncated)

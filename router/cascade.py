@@ -69,7 +69,14 @@ class Cascade:
             if question.tier == "auto" and question.has_decision:
                 self._budget.decide(len(known.decisions), now)
             took_ms = (now - started) * 1e3
-            return Outcome(known.decisions, {}, known.token_count, policy.version, {"cache": took_ms, "total": took_ms})
+            return Outcome(
+                decisions=known.decisions,
+                text_errors={},
+                token_count=known.token_count,
+                is_truncated=known.is_truncated,
+                policy_version=policy.version,
+                timings_ms={"cache": took_ms, "total": took_ms},
+            )
         run = _Run(question, policy, deadline, started)
         fast, accurate = await self._look_up(run)
         if question.tier == "auto" and question.has_decision:
@@ -85,6 +92,7 @@ class Cascade:
             decisions=tuple(decisions),
             text_errors=views[0].text_errors,
             token_count=views[0].token_count,
+            is_truncated=views[0].is_truncated,
             policy_version=policy.version,
             timings_ms={**run.timings_ms, "total": (self._clock() - run.started) * 1e3},
         )

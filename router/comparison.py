@@ -25,11 +25,12 @@ class _Texts:
     matrix: NDArray[np.float32]
     hits: int
     token_count: int
+    longest: int
     errors: dict[int, ApiError]
 
     @classmethod
     def of(cls, results: Results) -> "_Texts":
-        columns, vectors, hits, tokens = [], [], 0, 0
+        columns, vectors, hits, tokens, longest = [], [], 0, 0, 0
         errors: dict[int, ApiError] = {}
         for i, result in enumerate(results):
             if isinstance(result, Embedding):
@@ -37,9 +38,11 @@ class _Texts:
                 vectors.append(result.vector)
                 hits += result.is_hit
                 tokens += result.token_count
+                longest = max(longest, result.token_count)
             elif result is not None:
                 errors[i] = result
-        return cls(len(results), tuple(columns), np.array(vectors, dtype=np.float32), hits, tokens, errors)
+        matrix = np.array(vectors, dtype=np.float32)
+        return cls(len(results), tuple(columns), matrix, hits, tokens, longest, errors)
 
     @property
     def blocking_error(self) -> ApiError | None:
@@ -138,6 +141,11 @@ class Comparison:
     def token_count(self) -> int:
         """Tokens of the texts, start and end included."""
         return self._texts.token_count
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether a text was longer than the model's context."""
+        return self.model is not None and self._texts.longest > self.model.context_length
 
     @property
     def _texts(self) -> _Texts:

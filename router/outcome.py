@@ -52,5 +52,7 @@ class Outcome(NamedTuple):
     decisions: tuple[Decision | ApiError, ...]
     text_errors: Mapping[int, ApiError]
     token_count: int
+    is_truncated: bool
+    """Whether a text was longer than the answering model's context, and cut."""
     policy_version: str
     timings_ms: Mapping[str, float]

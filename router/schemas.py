@@ -127,12 +127,16 @@ class FailedItem(BaseModel):
     error: ErrorBody
 
 
+TRUNCATED = "Only where a text has more tokens than the model's context: what is beyond it was cut."
+
+
 class SimilarityUsage(BaseModel):
     """What was counted."""
 
     images: int
     texts: int
     prompt_tokens: int
+    truncated: Literal[True] | None = Field(default=None, description=TRUNCATED)
 
 
 class ModelIds(BaseModel):
@@ -166,6 +170,7 @@ class EmbeddingsUsage(BaseModel):
 
     prompt_tokens: int
     total_tokens: int
+    truncated: Literal[True] | None = Field(default=None, description=TRUNCATED)
 
 
 class EmbeddingsAnswer(BaseModel):

@@ -22,6 +22,7 @@ class TextMatrix(NamedTuple):
     matrix: NDArray[np.float32]
     columns: tuple[int, ...]
     token_count: int
+    is_truncated: bool
     scale: Scale
 
 
@@ -50,6 +51,7 @@ class SpaceMemory:
             np.array([stored.vector for stored in found]),
             tuple(range(len(found))),
             sum(stored.token_count for stored in found),
+            any(stored.token_count > self._space.description.context_length for stored in found),
             self._space.scale,
         )
         self._matrices.put_many_now([(name, matrix)])

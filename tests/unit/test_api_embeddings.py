@@ -231,3 +231,11 @@ async def test_model_of_a_tier_that_has_not_come_up_is_not_listed() -> None:
         cards = (await client.get("/v1/models")).json()["data"]
 
     assert [card["tier"] for card in cards] == ["fast"]
+
+
+async def test_text_beyond_the_context_is_said_to_be_cut() -> None:
+    """Among others of an ordinary length."""
+    usage = (await answer(FakeRouter(), input=["a cat", " ".join("a" for _ in range(20))]))["usage"]
+
+    assert usage["truncated"] is True
+    assert "truncated" not in (await answer(FakeRouter(), input=["a cat"]))["usage"]

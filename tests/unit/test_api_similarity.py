@@ -271,3 +271,14 @@ async def test_callers_deadline_goes_to_the_tier() -> None:
         await client.post("/v1/similarity", json=body(b"sure"), headers={"X-Deadline-Ms": "1500"})
 
     assert router.fast.handle.timeouts_s == [pytest.approx(1.5)]
+
+
+async def test_text_beyond_the_context_is_said_to_be_cut() -> None:
+    """Its tokens are all counted, and the answer does not pretend that they were read."""
+    router = make_router()
+    long = " ".join("a" for _ in range(20))
+    for texts, is_cut in (["cat", long], True), (["cat", "dog"], False):
+        for _ in range(2):  # computed, and from the cache
+            usage = (await answer(router, body(b"sure", texts=texts)))["usage"]
+            assert usage["prompt_tokens"] == sum(count_tokens(one) for one in texts)
+            assert ("truncated" in usage, usage.get("truncated", True)) == (is_cut, True)
