@@ -86,6 +86,8 @@ class CacheConfig(BaseModel):
                 redis_address.check(url)
         except ValueError as error:
             raise ValueError(f"url: {FORMS}") from error
+        for url in self.urls:
+            redis_address.check_options(url)
         if len({redis_address.shard_name(url) for url in self.urls}) != len(self.urls):
             raise ValueError("url: a list of shards names each server once")
         return self

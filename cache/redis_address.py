@@ -2,7 +2,7 @@
 
 `redis://[user:password@]host[:port][/db]`, `rediss://` (TLS), `unix://[user:password@]/path[?db=0]`, and behind
 Sentinel `redis+sentinel://[user:password@]host[:port],host[:port].../service[/db]`, `rediss+sentinel://`. Further
-options of the connection stand in the query, by redis-py's names (`ssl_ca_certs`, ...).
+options of the connection stand in the query, by redis-py's names (`OPTIONS`, `TLS_OPTIONS`).
 """
 
 from typing import NamedTuple
@@ -10,6 +10,8 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 PLAIN_SCHEMES = ("redis", "rediss", "unix")
 SENTINEL_SUFFIX = "+sentinel"
+OPTIONS = ("client_name", "db")
+TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile")
 SENTINEL_OPTIONS = {"sentinel_username": "username", "sentinel_password": "password"}
 REDIS_PORT, SENTINEL_PORT = 6379, 26379
 FORMS = "redis://HOST, rediss://HOST, unix:///SOCKET, redis+sentinel://HOST,HOST/SERVICE"
@@ -54,8 +56,25 @@ def check(url: str) -> None:
         parse_sentinel(url)
         return
     parts = urlsplit(url)
-    if not is_redis(url) or not (parts.hostname or parts.path) or parts.port == 0:
+    is_meant = parts.path and not parts.hostname if parts.scheme == "unix" else parts.hostname or parts.path
+    if not is_redis(url) or not is_meant or parts.port == 0:
         raise ValueError(f"expected {FORMS}")
+
+
+def check_options(url: str) -> None:
+    """Make sure that the options and the database of a URL whose form is right can be understood.
+
+    Raises:
+        ValueError: They can't; the message says what is known.
+    """
+    parts = urlsplit(url)
+    known = {*OPTIONS, *(TLS_OPTIONS if parts.scheme.startswith("rediss") else ())}
+    known.update(SENTINEL_OPTIONS if is_sentinel(url) else ())
+    if not known.issuperset(name for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
+        raise ValueError(f"url: an unknown option; known here: {', '.join(sorted(known))}")
+    has_path = parts.scheme in ("redis", "rediss")  # a socket's is no database, and a service's is known to be one
+    if not _database(parts.path if has_path else "", parts.query)[1:].isdigit():
+        raise ValueError("url: the database is a number")
 
 
 def parse_sentinel(url: str) -> SentinelAddress:
@@ -93,7 +112,7 @@ def shard_name(url: str) -> str:
     if is_sentinel(url):
         address = parse_sentinel(url)
         hosts = ",".join(sorted(f"{host}:{port}" for host, port in address.sentinels))
-        return f"{hosts}/{address.service}{_database(address.path, '')}"
+        return f"{hosts}/{address.service}{_database(address.path, address.query)}"
     parts = urlsplit(url)
     if parts.scheme == "unix":
         return f"{parts.path}{_database('', parts.query)}"

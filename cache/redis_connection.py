@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import cast
 
-from redis.asyncio.connection import AbstractConnection, Connection, parse_url
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -46,7 +46,12 @@ def _parse(url: str) -> SentinelAddress:
 
 
 async def _find_master(address: SentinelAddress) -> tuple[str, int]:
-    options = {**address.sentinel_options, "socket_timeout": SENTINEL_TIMEOUT_S, "retry": Retry(NoBackoff(), 0)}
+    options = {
+        **address.sentinel_options,
+        "socket_timeout": SENTINEL_TIMEOUT_S,
+        "socket_connect_timeout": SENTINEL_TIMEOUT_S,  # else one that swallows packets keeps us from the next
+        "retry": Retry(NoBackoff(), 0),
+    }
     sentinel = Sentinel(list(address.sentinels), sentinel_kwargs=options)  # type: ignore[no-untyped-call] # redis-py's own
     try:
         host, port = await sentinel.discover_master(address.service)
@@ -71,6 +76,8 @@ def make_connection(url: str, password: str | None) -> AbstractConnection:
     kind = cast("type[AbstractConnection]", options.pop("connection_class", Connection))
     if password is not None:
         options["password"] = password
+    if issubclass(kind, SSLConnection):
+        options.setdefault("ssl_check_hostname", True)  # redis-py's default only since its version 6
     options |= {
         "socket_timeout": None,
         "retry": Retry(NoBackoff(), 0),

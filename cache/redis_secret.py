@@ -3,19 +3,21 @@
 A secret that differs costs hits and nothing else: keys made under it are found by nobody. So it needs no consensus.
 Shards are ranked alike by every router. The first in the ranking that holds a secret has the one that counts; where
 none holds one, the first that can be reached is given one, by SET NX, so that of several routers at once all read the
-same. Each connection to a shard sets it again where it is gone (`RedisLink`), so that the next in the ranking can
-stand in for a shard that is out. Routers that begin while disjoint sets of empty shards are out end up with two
-secrets until one of them is restarted; then the ranking decides again.
+same. Whoever loads the secret writes it to the shards that hold none or another, and each connection to a shard sets
+it again where it is gone (`RedisLink`), so that the next in the ranking can stand in for a shard that is out. Routers
+that begin while disjoint sets of empty shards are out end up with two secrets; the next one to begin decides by the
+ranking for all that begin later, whichever shard is out then.
 """
 
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from cache.config import CacheConfig
 from cache.errors import SecretUnavailable, StoreUnavailable
 from cache.redis_address import shard_name
-from cache.redis_store import SECRET_KEY, RedisLink
+from cache.redis_store import KEY_PREFIX, SECRET_KEY, RedisLink
 from cache.rendezvous import Rendezvous
 
 SECRET_RETRY_S = 0.05
@@ -30,7 +32,9 @@ async def share_secret(config: CacheConfig, proposal: bytes, *, password: str | 
     ranked = [
         config.urls[number] for number in Rendezvous([shard_name(url) for url in config.urls]).ranking(SECRET_KEY)
     ]
-    links = [RedisLink(url, password=password, connect_timeout_s=config.connect_timeout_s) for url in ranked]
+    # Of several, one that hangs has half the time, so that the others' answer is still in time.
+    patience_s = config.connect_timeout_s / min(2, len(ranked))
+    links = [RedisLink(url, password=password, connect_timeout_s=patience_s) for url in ranked]
     give_up_at = time.monotonic() + config.connect_timeout_s
     try:
         async with asyncio.timeout(config.connect_timeout_s):
@@ -50,16 +54,26 @@ async def share_secret(config: CacheConfig, proposal: bytes, *, password: str | 
 async def _find_or_set(links: Sequence[RedisLink], proposal: bytes) -> bytes | None:
     """Return the ranked servers' secret, or None where not one can be reached."""
     held = await asyncio.gather(*[_read(link) for link in links])
-    for secret in held:
-        if isinstance(secret, bytes):
-            return secret
-    for link, secret in zip(links, held, strict=True):
-        if secret is None:
-            try:
-                return await link.get_or_set_secret(proposal)
-            except StoreUnavailable:
-                continue
+    reached = [(link, one) for link, one in zip(links, held, strict=True) if not isinstance(one, StoreUnavailable)]
+    secret = next((one for _, one in reached if one is not None), None)
+    if secret is None:
+        secret = await _set_first([link for link, _ in reached], proposal)
+    if secret is not None:
+        await asyncio.gather(*[_write(link, secret) for link, one in reached if one != secret])
+    return secret
+
+
+async def _set_first(links: Sequence[RedisLink], proposal: bytes) -> bytes | None:
+    """Return the secret of the first server that holds or takes one, or None where none does."""
+    for link in links:
+        with suppress(StoreUnavailable):
+            return await link.get_or_set_secret(proposal)
     return None
+
+
+async def _write(link: RedisLink, secret: bytes) -> None:
+    with suppress(StoreUnavailable):
+        await link.put([(SECRET_KEY.removeprefix(KEY_PREFIX), secret)])
 
 
 async def _read(link: RedisLink) -> bytes | StoreUnavailable | None:

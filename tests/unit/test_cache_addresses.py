@@ -47,6 +47,7 @@ def test_shard_is_named_without_credentials_and_options(url: str, name: str) -> 
         "redis+sentinel://host/name/0/1",
         "redis+sentinel:///name",
         "unix+sentinel:///name",
+        "unix://run/redis.sock",
         [],
         ["redis://host", "embedded:auto"],
         ["redis://host:6379/0", "redis://user:word@host"],

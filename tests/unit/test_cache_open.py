@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from cache.config import CacheConfig
-from cache.errors import SecretUnavailable, StoreUnavailable
+from cache.errors import SecretUnavailable
 from cache.open import _read_or_create, load_secret, open_cache
 from cache.store import OpenGate
 from cache.two_level import Entry, Lookup
@@ -39,11 +39,47 @@ def test_config_refuses_an_impossible_port(port: str) -> None:
         CacheConfig(url=f"redis://host:{port}")
 
 
-@pytest.mark.parametrize("option", ["no_such_option=1", "db=first"])
-async def test_url_option_that_redis_does_not_know_is_an_error(option: str) -> None:
-    """A mistake in the address ends the start, and is not mistaken for an outage."""
-    with pytest.raises(StoreUnavailable, match="option"):
-        await open_cache(CacheConfig(url=f"redis://127.0.0.1:1?{option}"), OpenGate)
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [
+        ("?no_such_option=1", "known here: client_name, db"),
+        ("?no_such_option", "known here"),
+        ("?ssl_ca_certs=/ca.pem", "known here"),
+        ("?sentinel_password=word", "known here"),
+        ("?db=first", "number"),
+        ("/first", "number"),
+        ("/0/1", "number"),
+    ],
+)
+def test_config_refuses_an_option_that_means_nothing(rest: str, said: str) -> None:
+    """A mistake in the address is found by a check of the file, and the password stays out of the message."""
+    with pytest.raises(ValidationError, match=said) as refusal:
+        CacheConfig(url=f"redis://cache:word@host{rest}")
+
+    assert all("word" not in error["msg"].replace("sentinel_password", "") for error in refusal.value.errors())
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis:///0",
+        "redis://host/?db=1&client_name=router",
+        "rediss://host/2?ssl_ca_certs=/ca&ssl_certfile=/c&ssl_keyfile=/k&ssl_check_hostname=false",
+        "unix://cache:word@/run/redis?db=1",
+        "redis+sentinel://one,two:1/service/3?sentinel_username=a&sentinel_password=b",
+        "rediss+sentinel://one/service?ssl_ca_certs=/ca&db=3",
+    ],
+)
+def test_config_takes_the_documented_options(url: str) -> None:
+    """Each where it means something."""
+    assert CacheConfig(url=url).urls == (url,)
+
+
+def test_shards_behind_sentinels_may_differ_by_database_alone() -> None:
+    """Wherever the database is named."""
+    urls = ("redis+sentinel://host/service?db=1", "redis+sentinel://host/service/2")
+
+    assert CacheConfig(url=urls).urls == urls
 
 
 def test_config_refuses_unknown_keys() -> None:

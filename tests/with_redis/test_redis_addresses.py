@@ -1,13 +1,16 @@
 """Every way to reach Redis: TLS, an ACL user, a unix socket, and the master that sentinels name."""
 
 import asyncio
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from cache.config import CacheConfig
-from cache.errors import StoreUnavailable
+from cache.errors import SecretUnavailable, StoreUnavailable
 from cache.redis_secret import share_secret
 from cache.redis_store import RedisStore, open_redis
 from cache.store import OpenGate
@@ -38,6 +41,14 @@ async def assert_keeps(store: RedisStore) -> None:
         await store.close()
 
 
+async def assert_is_out(url: str) -> None:
+    """Nothing is connected, and lookups are misses."""
+    store = open_redis(url, CacheConfig(url=url), OpenGate())
+    assert not await store.wait_connected(0.3)
+    assert await store.get_many([ENTRY[0]]) == [None]
+    await store.close()
+
+
 async def test_redis_is_reached_over_tls(tmp_path: Path) -> None:
     """The server's certificate is checked against the authority that the URL names."""
     certificate, key = write_certificate(tmp_path)
@@ -46,9 +57,21 @@ async def test_redis_is_reached_over_tls(tmp_path: Path) -> None:
     with RedisServer(*options, "--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no"):
         await assert_keeps(await open_at(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}"))
 
-        stranger = open_redis(f"rediss://127.0.0.1:{port}/0", CacheConfig(), OpenGate())
-        assert not await stranger.wait_connected(0.3)
-        await stranger.close()
+        for stranger in (f"127.0.0.1:{port}/0", f"localhost:{port}/0?ssl_ca_certs={certificate}"):
+            await assert_is_out(f"rediss://{stranger}")  # of an unknown authority, and of another name
+
+
+async def test_redis_that_asks_for_a_certificate_is_given_one(tmp_path: Path) -> None:
+    """And without one there is no connection."""
+    certificate, key = write_certificate(tmp_path)
+    port = find_free_port()
+    options = ("--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key))
+    with RedisServer(*options, "--tls-ca-cert-file", str(certificate)):
+        url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}"
+
+        await assert_keeps(await open_at(f"{url}&ssl_certfile={certificate}&ssl_keyfile={key}"))
+
+        await assert_is_out(url)
 
 
 async def test_redis_is_reached_over_a_unix_socket(tmp_path: Path) -> None:
@@ -70,6 +93,35 @@ async def test_user_with_few_rights_is_enough(*, is_in_url: bool) -> None:
 
         assert await share_secret(CacheConfig(url=url), SECRET, password=password) == SECRET
         await assert_keeps(await open_at(url, password))
+
+
+@pytest.mark.parametrize("missing", ACL_RULES[2:])
+async def test_user_with_fewer_rights_is_not(missing: str) -> None:
+    """None of the documented commands is one too many."""
+    with RedisServer() as server:
+        server.call("ACL", "SETUSER", "cache", "on", ">word", *[rule for rule in ACL_RULES if rule != missing])
+        config = CacheConfig(url=f"redis://cache:word@127.0.0.1:{server.port}/0", connect_timeout_s=0.3)
+
+        with suppress(SecretUnavailable):
+            assert await share_secret(config, SECRET) == SECRET
+            store = open_redis(config.urls[0], config, OpenGate())
+            assert await store.wait_connected(5.0)
+            await store.put_many([ENTRY])
+            assert await store.get_many([ENTRY[0]]) == [None]
+            await store.close()
+
+
+@pytest.mark.parametrize("rules", [ACL_RULES, (*ACL_RULES, "+select")])
+async def test_user_selects_another_database_with_one_more_right(rules: tuple[str, ...]) -> None:
+    """Database 0 needs none."""
+    with RedisServer() as server:
+        server.call("ACL", "SETUSER", "cache", "on", ">word", *rules)
+        url = f"redis://cache:word@127.0.0.1:{server.port}/1"
+
+        if "+select" in rules:
+            await assert_keeps(await open_at(url))
+        else:
+            await assert_is_out(url)
 
 
 async def test_wrong_password_is_an_outage() -> None:
@@ -109,6 +161,30 @@ async def test_sentinels_name_the_master_and_its_successor() -> None:
         await store.put_many([(b"later", b"value")])
         assert replica.get(b"sl:later") == b"value"
         await store.close()
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that answers no attempt to connect, as behind a firewall: its queue is full."""
+    with ExitStack() as sockets:
+        listener = sockets.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            caller = sockets.enter_context(socket.socket())
+            caller.setblocking(False)
+            with suppress(BlockingIOError):
+                caller.connect(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+async def test_sentinels_that_are_out_delay_no_more_than_the_first_connection(silent_port: int) -> None:
+    """One is unreachable, one hangs, the third is asked, all within one attempt to connect."""
+    with RedisServer() as master, Sentinel("cache", master) as hung, Sentinel("cache", master) as sentinel:
+        hung.pause()
+        hosts = ",".join(f"127.0.0.1:{port}" for port in (silent_port, hung.port, sentinel.port))
+
+        await assert_keeps(await open_at(f"redis+sentinel://{hosts}/cache"))
 
 
 async def test_service_that_no_sentinel_knows_is_an_outage() -> None:

@@ -11,9 +11,13 @@ import pytest
 from cache.config import CacheConfig
 from cache.open import load_secret, open_cache
 from cache.redis_address import shard_name
+from cache.redis_store import open_redis
 from cache.rendezvous import Rendezvous
+from cache.sharded_store import ShardedStore
+from cache.store import OpenGate
 from cache.two_level import EmbeddingCache, Entry, Lookup
 from router.breaker import BreakerConfig, CircuitBreaker
+from tests.contracts import StoreContract
 from tests.redis_server import RedisServer
 
 DIM = 8
@@ -63,6 +67,22 @@ def shards_of(servers: list[RedisServer]) -> list[int]:
     """Each key's shard."""
     rendezvous = Rendezvous([shard_name(server.url) for server in servers])
     return [rendezvous.place(key(number)) for number in range(COUNT)]
+
+
+@pytest.fixture
+async def store(servers: list[RedisServer]) -> AsyncIterator[ShardedStore]:
+    """A connected store on the servers."""
+    config = make_config(servers)
+    shards = [open_redis(url, config, OpenGate()) for url in config.urls]
+    for shard in shards:
+        assert await shard.wait_connected(5.0)
+    store = ShardedStore([shard_name(url) for url in config.urls], shards)
+    yield store
+    await store.close()
+
+
+class TestShardedStore(StoreContract):
+    """Several stores are a store like the others."""
 
 
 async def test_every_key_is_found_on_its_own_shard(servers: list[RedisServer], cache: EmbeddingCache) -> None:
@@ -124,6 +144,31 @@ async def test_secret_is_one_whichever_shards_are_out(servers: list[RedisServer]
         server.kill()
         assert await load_secret(config) == secret
     await cache.close()
+
+
+async def test_secret_is_found_while_a_shard_hangs(servers: list[RedisServer]) -> None:
+    """Whichever it is, a router that begins then waits for it, and goes on with the others."""
+    config = make_config(servers)
+    secret = await load_secret(config)
+
+    for server in servers:
+        server.pause()
+        assert await load_secret(config) == secret
+        server.resume()
+
+
+async def test_routers_that_were_parted_share_one_secret_in_the_end(servers: list[RedisServer]) -> None:
+    """Each shard has the secret of a router that began without the others; those that begin later agree for good."""
+    config = make_config(servers)
+    for number, server in enumerate(servers):
+        server.call("SET", "sl:secret", b"%032d" % number)
+
+    secret = await load_secret(config)
+
+    assert [server.get(b"sl:secret") for server in servers] == [secret] * 3
+    for server in servers[:2]:
+        server.kill()
+        assert await load_secret(config) == secret
 
 
 async def test_routers_that_begin_together_share_one_secret(servers: list[RedisServer]) -> None:
