@@ -57,6 +57,7 @@ class Batcher(Generic[Payload]):
         self._slot = slot
         self._max_items = max_items
         self._waiting: deque[_Item[Payload]] = deque()
+        self._moved_at = time.monotonic()
         self._arrived = asyncio.Event()
         self._loop = asyncio.create_task(self._run())
         self._loop.add_done_callback(self._fail_all)
@@ -69,12 +70,18 @@ class Batcher(Generic[Payload]):
         """Whether the loop that serves this queue still runs."""
         return not self._loop.done()
 
+    def is_stuck(self, now: float, limit_s: float) -> bool:
+        """Whether items have waited for longer than `limit_s` seconds without a batch being taken."""
+        return bool(self._waiting) and now - self._moved_at > limit_s
+
     def submit(self, payload: Payload, deadline: float) -> asyncio.Future[Row]:
         """Queue one item; its vector comes later, or `BadItem`. `deadline` is on the monotonic clock."""
         vector: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
         if self._loop.done():
             vector.set_exception(TierError("the batching loop has ended"))
             return vector
+        if not self._waiting:
+            self._moved_at = time.monotonic()
         self._waiting.append(_Item(payload, deadline, vector))
         self._arrived.set()
         return vector
@@ -92,6 +99,7 @@ class Batcher(Generic[Payload]):
                     await self._encode_or_split(batch)
 
     def _take(self, now: float) -> list[_Item[Payload]]:
+        self._moved_at = now
         batch: list[_Item[Payload]] = []
         while self._waiting and len(batch) < self._max_items:
             item = self._waiting.popleft()

@@ -95,7 +95,20 @@ class HealthConfig(_Strict):
     max_run_s: float = Field(
         default=60,
         gt=0,
-        description="Seconds one run of the encoder may take before the replica is unhealthy.",
+        description="Seconds one run of the encoder, or an answer to the canary, may take before the replica is "
+        "unhealthy.",
+    )
+    canary_period_s: float = Field(
+        default=30,
+        gt=0,
+        description="Seconds between two canaries: a picture and a text whose embeddings are known from the start. A "
+        "replica whose answer has changed is replaced.",
+    )
+    min_free_memory: float = Field(
+        default=0.02,
+        ge=0,
+        lt=1,
+        description="Share of a GPU's memory that must be free; below it a replica is unhealthy.",
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import xxhash
 from PIL import Image
@@ -77,6 +78,19 @@ class Encoder:
     def encode_texts(self, texts: Sequence[TokenizedText]) -> FloatMatrix:
         """Embed tokenized texts: float32, shape (texts, dimension), unit length."""
         return _to_numpy(self.text_tower.encode(texts))
+
+    def answer_canary(self) -> FloatMatrix:
+        """Embed a picture and a text that are always the same: float32, shape (2, dimension), unit length."""
+        height, width = self.description.image_size
+        ramp = torch.linspace(-1.0, 1.0, 3 * height * width).reshape(3, height, width)
+        return np.concatenate([self.encode_images([ramp]), self.encode_texts([self.prepare_text(CUT_PROBES[-1])])])
+
+    def free_memory_share(self) -> float | None:
+        """Share of the GPU's memory that is free, 0 to 1; None on a CPU."""
+        if self._device.type != "cuda":
+            return None
+        free, total = torch.cuda.mem_get_info(self._device)
+        return float(free / total)
 
     def warm_up(self) -> None:
         """Run both encoders once, so that the first caller does not pay for lazy initialisation."""

@@ -14,6 +14,7 @@ from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 from tiers.batcher import Batcher, EncoderSlot, Row
 from tiers.config import TierConfig
 from tiers.errors import BadItem, ReplicaOverloaded, TierError
+from tiers.health import Canary, check_free_memory
 from tiers.messages import EncodeCall, EncodeReply, ItemFailure, ModelDescription
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class TierReplica:
         self._encoder.warm_up()
         self._preparation = ThreadPoolExecutor(config.batch.preprocess_threads, "prepare")
         self._slot = EncoderSlot(ThreadPoolExecutor(1, "encode"))
+        self._canary = Canary(self._encoder.answer_canary, self._slot, config.health)
         self._images: Batcher[torch.Tensor] | None = None
         self._texts: Batcher[TokenizedText] | None = None
         self._admitted = 0
@@ -63,17 +65,22 @@ class TierReplica:
         return self._reply(call, rows, (time.monotonic() - started) * 1e3)
 
     async def check_health(self) -> None:
-        """Fail when a loop has ended or the encoder has been in one run for too long.
+        """Fail when a loop has ended or stands still, the encoder hangs, or the model answers other than it did.
 
         Raises:
             TierError: The replica should be replaced.
         """
+        now, health = time.monotonic(), self._config.health
         for batcher in self._batchers():
             if not batcher.is_alive:
                 raise TierError("a batching loop has ended")
+            if batcher.is_stuck(now, health.max_run_s):
+                raise TierError("a batching loop stands still")
         since = self._slot.running_since
-        if since is not None and time.monotonic() - since > self._config.health.max_run_s:
+        if since is not None and now - since > health.max_run_s:
             raise TierError("the encoder has been busy with one batch for too long")
+        check_free_memory(self._encoder.free_memory_share(), health.min_free_memory)
+        self._canary.check(now)
 
     async def _encode_items(self, call: EncodeCall, deadline: float) -> list[tuple[Row, int] | BaseException]:
         images, texts = self._batchers()

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.pictures import picture
 from tests.tiny_model import OpenClip, tiny_config, write_tiny_model
-from tiers.config import BatchConfig, TierConfig
+from tiers.config import BatchConfig, HealthConfig, TierConfig
 from tiers.errors import ReplicaOverloaded, TierError
+from tiers.health import check_free_memory
 from tiers.messages import EncodeCall
 from tiers.replica import TierReplica, tier_deployment
 
@@ -154,6 +156,70 @@ async def test_replica_that_hangs_in_a_run_is_unhealthy(replica: TierReplica) ->
 
     with pytest.raises(TierError, match="too long"):
         await replica.check_health()
+
+
+async def test_replica_whose_loop_stands_still_is_unhealthy(replica: TierReplica) -> None:
+    """Items wait, and no batch is taken: the loop lives and does not move."""
+    max_run_s = TierConfig.model_fields["health"].default.max_run_s
+    _, texts = replica._batchers()
+    async with replica._slot.lock:
+        waiting = texts.submit(replica._encoder.prepare_text("a star"), time.monotonic() + BUDGET_S)
+        await replica.check_health()
+        texts._moved_at -= max_run_s + 1
+
+        with pytest.raises(TierError, match="stands still"):
+            await replica.check_health()
+    await waiting
+    await replica.check_health()
+
+
+async def canary_fault(replica: TierReplica) -> str:
+    """What the health check says, at the latest after a few canaries."""
+    for _ in range(500):
+        try:
+            await replica.check_health()
+        except TierError as error:
+            return str(error)
+        await asyncio.sleep(0.01)
+    return ""
+
+
+async def test_replica_whose_model_answers_other_than_at_first_is_unhealthy(config: TierConfig) -> None:
+    """Weights that were damaged in memory still give unit vectors: only a known answer tells."""
+    replica = TierReplica(config.model_copy(update={"health": HealthConfig(canary_period_s=0.02)}))
+    await replica.check_health()
+    await asyncio.sleep(0.1)
+    await replica.check_health()
+
+    with torch.no_grad():
+        for weight in replica._encoder._model.visual.parameters():
+            weight.mul_(-1.0)
+
+    assert "drifted" in await canary_fault(replica)
+
+
+async def test_replica_whose_model_fails_is_unhealthy(
+    config: TierConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A device that has gone fails every run; the log says how."""
+    replica = TierReplica(config.model_copy(update={"health": HealthConfig(canary_period_s=0.02)}))
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("device lost")
+
+    monkeypatch.setattr(replica._encoder, "encode_images", fail)
+
+    assert "fails on the canary" in await canary_fault(replica)
+    assert "device lost" in caplog.text
+
+
+def test_device_without_free_memory_is_unhealthy() -> None:
+    """The next batch might not fit; what has no memory of its own can't run out of it."""
+    check_free_memory(None, 0.02)
+    check_free_memory(0.5, 0.02)
+
+    with pytest.raises(TierError, match=r"1\.0% of the device"):
+        check_free_memory(0.01, 0.02)
 
 
 def test_deployment_has_what_the_configuration_says(config: TierConfig) -> None:
