@@ -1,6 +1,6 @@
 """One connection to a shared store, as the coalescer sees it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,22 +9,25 @@ Entries = Sequence[tuple[bytes, bytes]]
 
 
 class Link(Protocol):
-    """One connection. It answers one exchange at a time; losing it raises StoreUnavailable."""
+    """One connection. It answers what it is asked in the order of the questions, by calling back, and never waits.
 
-    async def connect(self) -> None:
-        """Connect, or raise StoreUnavailable."""
+    What it is asked while there is no connection, or has not answered when the connection is lost, is never answered.
+    """
+
+    async def connect(self, lost: Callable[[], object]) -> None:
+        """Connect, or raise StoreUnavailable; call `lost` if the connection is lost later."""
         ...
 
-    async def ping(self) -> None:
-        """Make sure that the other end is there, or raise StoreUnavailable."""
+    def look_up(self, keys: Sequence[bytes], answer: Callable[[Values | None], object]) -> None:
+        """Ask for the keys' values, or None when the store answers with an error."""
         ...
 
-    async def get(self, keys: Sequence[bytes]) -> Values | None:
-        """Return the keys' values; None when the store answered with an error."""
+    def write(self, entries: Entries, answer: Callable[[int], object]) -> None:
+        """Write the entries; the answer is how many the store refused."""
         ...
 
-    async def put(self, entries: Entries) -> int:
-        """Write the entries and return how many the store refused."""
+    def ping(self, answer: Callable[[], object]) -> None:
+        """Ask whether the other end is there."""
         ...
 
     async def disconnect(self) -> None:

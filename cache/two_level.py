@@ -113,15 +113,17 @@ class EmbeddingCache:
         return found
 
     def get_all_now(self, lookups: Sequence[Lookup]) -> list[Stored] | None:
-        """Return what is stored for each lookup if the in-process level has them all, else None, without waiting."""
+        """Return what is stored for each lookup if the in-process level has them all, else None, without waiting.
+
+        Whoever makes an answer of it counts the hits (`count_hits`); who does not will ask again.
+        """
         kept = self._local.get_all_now([lookup.key for lookup in lookups])
         if kept is None or not all(map(_answers, kept, lookups)):
             return None
-        self._l1_hits += len(kept)
         return kept
 
     def count_hits(self, count: int) -> None:
-        """Count hits of what a caller has kept of the in-process level's answers."""
+        """Count hits of what `get_all_now` has found, now or for an earlier question."""
         self._l1_hits += count
 
     def is_absent(self, key: bytes) -> bool:

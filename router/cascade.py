@@ -68,6 +68,7 @@ class Cascade:
             now = self._clock()
             if question.tier == "auto" and question.has_decision:
                 self._budget.decide(len(known.decisions), now)
+            self._cache.count_hits(len(known.decisions) + known.decisions[0].text_hits)
             took_ms = (now - started) * 1e3
             return Outcome(
                 decisions=known.decisions,

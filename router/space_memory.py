@@ -42,7 +42,6 @@ class SpaceMemory:
         """Return the texts' matrix, if every one's embedding is in this process; `name` is their digests, joined."""
         known = self._matrices.get_all_now((name,))
         if known is not None:
-            self._cache.count_hits(len(texts))
             return known[0]
         found = self._cache.get_all_now(self._space.lookups(texts))
         if found is None:

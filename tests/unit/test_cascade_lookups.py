@@ -147,3 +147,13 @@ async def test_vectors_of_two_models_are_never_compared(bench: Bench) -> None:
     decision = await bench.ask(UNLIKE_ANY)
 
     assert (decision.tier, decision.degraded) == ("fast", "accurate_open")
+
+
+async def test_each_embedding_of_an_answer_is_counted_once(bench: Bench) -> None:
+    """Also where memory had some of them and the whole question had to be asked properly."""
+    cache = bench.router.cache
+    await bench.ask()
+    assert (cache.counts().l1_hits, cache.counts().misses) == (0, 6)
+
+    await bench.ask()
+    assert cache.counts().l1_hits == 3
