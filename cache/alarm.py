@@ -26,7 +26,7 @@ class Alarm:
         """Ring at this time, and not at another that it was set to."""
         self.cancel()
         self.at = at
-        self._plan(at + GRACE_S)
+        self._plan(at, at + GRACE_S)
 
     def cancel(self) -> None:
         """Do not ring."""
@@ -35,16 +35,17 @@ class Alarm:
             self._handle.cancel()
             self._handle = None
 
-    def _plan(self, latest: float) -> None:
-        # A loop's timers may be early by their resolution: at least a grace, or it would turn idly until then.
-        delay_s = max(GRACE_S, self.at - time.monotonic())
-        self._handle = self._loop.call_later(delay_s, self._wake, latest)
+    def _plan(self, at: float, latest: float) -> None:
+        # Loops round to a millisecond: with less than that to go they would turn idly until it is time.
+        self._handle = self._loop.call_later(max(GRACE_S, at - time.monotonic()), self._wake, latest)
 
     def _wake(self, latest: float) -> None:
         now = time.monotonic()
-        if now < self.at or now > latest + GRACE_S:
-            self._plan(latest if now < self.at else math.inf)
-            return
-        self._handle = None
-        self.at = math.inf
-        self._ring(now)
+        if now < self.at:
+            self._plan(self.at, latest)
+        elif now > latest:
+            self._plan(now + GRACE_S, math.inf)
+        else:
+            self._handle = None
+            self.at = math.inf
+            self._ring(now)

@@ -1,52 +1,30 @@
 """Many concurrent calls, one connection: lookups and writes gather while an exchange is in flight.
 
-Pure asyncio: what an exchange is belongs to the `Link`. There is no timer on the way out: a lookup goes
-at once when the link is idle. Each lookup waits on a future of its own with a deadline; when it passes,
-or its caller goes away, the exchange goes on undisturbed and its late answer is thrown away.
+Pure asyncio: what an exchange is belongs to the `Link`. There is no timer on the way out: the lookups of one turn of
+the event loop go together at its end, if the link has room for them. Each lookup waits on a future of its own with a
+deadline; when it passes, or its caller goes away, the exchange goes on undisturbed and its late answer is thrown away.
+Only connecting is a task: everything else happens in the callbacks that bring the answers.
 """
 
 import asyncio
 import logging
-import math
 import random
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 
+from cache.alarm import Alarm
 from cache.errors import StoreUnavailable
+from cache.exchange import MAX_LOOKUP_KEYS, Exchange, Waiter, Write, count_passed, cut, miss, take, take_writes
 from cache.link import Entries, Link, Timing, Values
 from cache.store import Gate, StoreCounts
 
 _log = logging.getLogger(__name__)
 
-MAX_LOOKUP_KEYS = 256
-MAX_WRITE_ENTRIES = 256
+MAX_IN_FLIGHT = 2
+"""Lookup exchanges: the store works on one while we read the other's answer."""
 FIRST_BACKOFF_S = 0.05
 LAST_BACKOFF_S = 1.0
-GRACE_S = 0.001
-
-
-class _Waiter:
-    """One lookup: up to 256 keys, and the future of their values."""
-
-    __slots__ = ("deadline", "future", "has_outcome", "keys")
-
-    def __init__(self, keys: Sequence[bytes], future: asyncio.Future[Values], deadline: float) -> None:
-        self.keys = keys
-        self.future = future
-        self.deadline = deadline
-        self.has_outcome = False
-
-    def settle(self, values: Values) -> None:
-        """Give the values to the caller, if it still waits."""
-        self.has_outcome = True
-        if not self.future.done():
-            self.future.set_result(values)
-
-    def miss(self) -> None:
-        """Tell the caller that nothing was found."""
-        self.settle([None] * len(self.keys))
 
 
 class Coalescer:
@@ -57,12 +35,18 @@ class Coalescer:
         self._gate = gate
         self._timing = timing or Timing()
         self._loop = asyncio.get_running_loop()
-        self._reads: deque[_Waiter] = deque()
-        self._pending: deque[_Waiter] = deque()
-        self._writes: deque[tuple[Entries, asyncio.Future[None]]] = deque()
-        self._has_work = asyncio.Event()
+        self._waiting: list[Waiter] = []
+        self._asked: deque[Exchange] = deque()
+        self._is_planned = False
+        self._writes: deque[Write] = deque()
+        self._writing: list[Write] = []
+        self._expiry = Alarm(self._loop, self._expire)
+        self._watchdog = Alarm(self._loop, self._watch)
+        self._unanswered_exchanges = 0
+        self._last_heard = 0.0
+        self._is_connected = False
         self._connected = asyncio.Event()
-        self._sweep: asyncio.TimerHandle | None = None
+        self._disconnected = asyncio.Event()
         self._hits = self._misses = self._timeouts = self._refused = self._errors = 0
         self._written = self._dropped = 0
         self._exchanges = 0
@@ -72,7 +56,7 @@ class Coalescer:
     async def get_many(self, keys: Sequence[bytes]) -> Values:
         """Return the keys' values within the lookup's deadline; None for a miss, an outage, a late answer."""
         now = time.monotonic()
-        if not keys or not self._connected.is_set() or not self._gate.allow(now):
+        if not self._is_connected or not keys or not self._gate.allow(now):
             self._refused += len(keys)
             return [None] * len(keys)
         deadline = now + self._timing.lookup_timeout_s
@@ -87,16 +71,14 @@ class Coalescer:
         """Write the entries, and return when they are written or dropped."""
         if not entries:
             return
-        if not self._connected.is_set() or not self._gate.allow(time.monotonic()):
+        if not self._is_connected or not self._gate.allow(time.monotonic()):
             self._dropped += len(entries)
             return
-        futures: list[asyncio.Future[None]] = []
-        for start in range(0, len(entries), MAX_WRITE_ENTRIES):
-            future = self._loop.create_future()
-            futures.append(future)
-            self._writes.append((entries[start : start + MAX_WRITE_ENTRIES], future))
-        self._has_work.set()
-        await asyncio.wait(futures)
+        writes = [Write(piece, size, self._loop.create_future()) for piece, size in cut(entries)]
+        self._writes.extend(writes)
+        self._send_writes()
+        for write in writes:
+            await write.future
 
     async def wait_connected(self, timeout_s: float) -> bool:
         """Wait for the link to be up, for at most `timeout_s` seconds; return whether it is."""
@@ -131,7 +113,7 @@ class Coalescer:
     @property
     def is_connected(self) -> bool:
         """Whether the link is up."""
-        return self._connected.is_set()
+        return self._is_connected
 
     @property
     def is_alive(self) -> bool:
@@ -146,50 +128,110 @@ class Coalescer:
 
     def _ask(self, keys: Sequence[bytes], deadline: float) -> asyncio.Future[Values]:
         future: asyncio.Future[Values] = self._loop.create_future()
-        waiter = _Waiter(keys, future, deadline)
-        self._reads.append(waiter)
-        self._pending.append(waiter)
-        if self._sweep is None:
-            self._plan_sweep(deadline)
-        self._has_work.set()
+        self._waiting.append((deadline, keys, future))
+        if not self._is_planned and len(self._asked) < MAX_IN_FLIGHT:
+            self._is_planned = True
+            self._loop.call_soon(self._send_lookups)
+        if self._expiry.at > deadline:
+            self._expiry.set(deadline)
         return future
 
-    def _plan_sweep(self, at: float, *, is_grace: bool = False) -> None:
-        latest = at + (math.inf if is_grace else GRACE_S)
-        self._sweep = self._loop.call_later(max(0.0, at - time.monotonic()), self._expire, latest)
+    def _send_lookups(self) -> None:
+        self._is_planned = False
+        while self._waiting and len(self._asked) < MAX_IN_FLIGHT:
+            exchange = Exchange(take(self._waiting))
+            self._asked.append(exchange)
+            self._begin()
+            self._link.look_up(exchange.keys, self._answer_lookups)
 
-    def _expire(self, latest: float) -> None:
-        """Answer the lookups whose deadline has passed, and look again when the next one's does."""
-        self._sweep = None
-        now = time.monotonic()
-        if now > latest:
-            # The loop itself was late: an answer may lie in the socket, unread. Once, let it be read.
-            self._plan_sweep(now + GRACE_S, is_grace=True)
+    def _answer_lookups(self, values: Values | None) -> None:
+        if not self._is_connected:
             return
-        late = 0
-        while self._pending and (self._pending[0].has_outcome or self._pending[0].deadline <= now):
-            waiter = self._pending.popleft()
-            if not waiter.has_outcome:
-                late += len(waiter.keys)
-                waiter.miss()
+        now = self._hear()
+        exchange = self._asked.popleft()
+        self._exchanges += 1
+        if values is None:
+            self._errors += exchange.give_up()
+            self._gate.failed(now)
+        else:
+            if not exchange.is_late:  # else `_expire` has reported it
+                self._gate.succeeded(now)
+            in_time = exchange.deliver(values)
+            misses = in_time.count(None)
+            self._misses += misses
+            self._hits += len(in_time) - misses
+        if self._waiting:
+            self._send_lookups()
+
+    def _send_writes(self) -> None:
+        if self._writes and not self._writing:
+            self._writing = take_writes(self._writes)
+            entries = [entry for write in self._writing for entry in write.entries]
+            self._begin()
+            self._link.write(entries, self._answer_writes)
+
+    def _answer_writes(self, refused: int) -> None:
+        if not self._is_connected:
+            return
+        self._gate.succeeded(self._hear())
+        written, self._writing = self._writing, []
+        self._written += sum(len(write.entries) for write in written) - refused
+        self._dropped += refused
+        for write in written:
+            write.settle()
+        self._send_writes()
+
+    def _begin(self) -> None:
+        """Count an exchange that begins; the first one's time begins to run."""
+        if self._unanswered_exchanges == 0:
+            self._last_heard = time.monotonic()
+            due = self._last_heard + self._timing.stall_timeout_s
+            if self._watchdog.at > due:
+                self._watchdog.set(due)
+        self._unanswered_exchanges += 1
+
+    def _hear(self) -> float:
+        """Count an exchange that was answered; the next one's time begins to run. Return the time."""
+        self._unanswered_exchanges -= 1
+        self._last_heard = now = time.monotonic()
+        return now
+
+    def _expire(self, now: float) -> None:
+        """Answer the lookups whose deadline has passed, and look again when the next one's does."""
+        late = sum([exchange.expire(now) for exchange in self._asked])
+        passed = count_passed(self._waiting, now)
+        late += miss(self._waiting[:passed])
+        del self._waiting[:passed]
         if late:
             self._timeouts += late
             self._gate.failed(now)
-        if self._pending:
-            self._plan_sweep(self._pending[0].deadline)
+        deadlines = [exchange.next_deadline for exchange in self._asked] + [waiter[0] for waiter in self._waiting[:1]]
+        following = [deadline for deadline in deadlines if deadline is not None]
+        if following:
+            self._expiry.set(following[0])
+
+    def _watch(self, now: float) -> None:
+        """Give up a link that does not answer, and try a silent one now and then: its loss shall cost no lookup."""
+        is_asked = self._unanswered_exchanges > 0
+        due = self._last_heard + (self._timing.stall_timeout_s if is_asked else self._timing.heartbeat_s)
+        if now < due:
+            self._watchdog.set(due)
+        elif is_asked:
+            self._lose()
+        else:
+            self._begin()
+            self._link.ping(self._answer_ping)
+
+    def _answer_ping(self) -> None:
+        if self._is_connected:
+            self._watchdog.set(self._hear() + self._timing.heartbeat_s)
 
     async def _run(self) -> None:
-        """Own the link: connect, serve until it is lost, begin again."""
+        """Own the link: connect, wait until it is lost, begin again."""
         while True:
             await self._connect()
-            try:
-                await self._serve()
-            except (StoreUnavailable, TimeoutError) as error:
-                _log.warning("cache: lost the shared store, going on without it (%s)", type(error).__name__)
-                self._connected.clear()
-                self._gate.failed(time.monotonic())
-                self._drop_waiting()
-                await self._link.disconnect()
+            await self._disconnected.wait()
+            await self._link.disconnect()
 
     async def _connect(self) -> None:
         """Connect with growing pauses. The attempt is the gate's probe: success closes a breaker at once."""
@@ -197,104 +239,51 @@ class Coalescer:
         while True:
             if self._gate.allow(time.monotonic()):
                 try:
-                    await self._link.connect()
+                    await self._link.connect(self._lose)
                 except StoreUnavailable as error:
-                    _log.debug("cache: the shared store cannot be reached: %s", error)
+                    level = logging.WARNING if pause_s == FIRST_BACKOFF_S else logging.DEBUG  # once for each outage
+                    _log.log(level, "cache: the shared store cannot be reached: %s", error)
                     self._gate.failed(time.monotonic())
                 else:
-                    self._gate.succeeded(time.monotonic())
-                    self._connected.set()
-                    _log.info("cache: connected to the shared store")
+                    self._open()
                     return
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnections
             pause_s = min(2 * pause_s, LAST_BACKOFF_S)
 
-    async def _serve(self) -> None:
-        while True:
-            if not self._reads and not self._writes:
-                self._has_work.clear()
-                await self._wait_for_work()
-            async with asyncio.timeout(self._timing.stall_timeout_s):
-                await self._exchange_reads()
-                await self._exchange_writes()
+    def _open(self) -> None:
+        self._last_heard = time.monotonic()
+        self._gate.succeeded(self._last_heard)
+        self._watchdog.set(self._last_heard + self._timing.heartbeat_s)
+        self._disconnected.clear()
+        self._is_connected = True
+        self._connected.set()
+        _log.info("cache: connected to the shared store")
 
-    async def _wait_for_work(self) -> None:
-        """Wait, and try the link now and then: a lost one shall cost no lookup."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._timing.heartbeat_s):
-                    await self._has_work.wait()
-                    return
-            async with asyncio.timeout(self._timing.stall_timeout_s):
-                await self._link.ping()
-
-    async def _exchange_reads(self) -> None:
-        batch = self._take_reads()
-        if not batch:
-            return
-        keys = [key for waiter in batch for key in waiter.keys] if len(batch) > 1 else batch[0].keys
-        values = await self._link.get(keys)
-        self._exchanges += 1
-        if values is None:
-            self._errors += len(keys)
+    def _lose(self) -> None:
+        """Give the link up. Whatever it still answers is nobody's."""
+        if self._is_connected:
+            _log.warning("cache: lost the shared store, going on without it")
             self._gate.failed(time.monotonic())
-            for waiter in batch:
-                waiter.miss()
-            return
-        if not batch[0].has_outcome:  # else the sweep has called this exchange late
-            self._gate.succeeded(time.monotonic())
-        self._deliver(batch, values)
-
-    def _take_reads(self) -> list[_Waiter]:
-        batch: list[_Waiter] = []
-        room = MAX_LOOKUP_KEYS
-        while self._reads and len(self._reads[0].keys) <= room:
-            waiter = self._reads.popleft()
-            if not waiter.has_outcome:
-                batch.append(waiter)
-                room -= len(waiter.keys)
-        return batch
-
-    def _deliver(self, batch: Sequence[_Waiter], values: Values) -> None:
-        start = 0
-        for waiter in batch:
-            end = start + len(waiter.keys)
-            waiter.settle(values[start:end])
-            start = end
-        misses = values.count(None)
-        self._misses += misses
-        self._hits += len(values) - misses
-
-    async def _exchange_writes(self) -> None:
-        if not self._writes:
-            return
-        entries, future = self._writes[0]
-        refused = await self._link.put(entries)
-        self._writes.popleft()
-        self._written += len(entries) - refused
-        self._dropped += refused
-        self._gate.succeeded(time.monotonic())
-        if not future.done():
-            future.set_result(None)
+            self._drop_waiting()
+            self._disconnected.set()
 
     def _drop_waiting(self) -> None:
         """Answer everything that waits: lookups by misses, writes by dropping them."""
-        while self._pending:
-            waiter = self._pending.popleft()
-            if not waiter.has_outcome:
-                self._errors += len(waiter.keys)
-                waiter.miss()
-        self._reads.clear()
-        while self._writes:
-            entries, future = self._writes.popleft()
-            self._dropped += len(entries)
-            if not future.done():
-                future.set_result(None)
+        self._is_connected = False
+        self._connected.clear()
+        self._expiry.cancel()
+        self._watchdog.cancel()
+        self._unanswered_exchanges = 0
+        self._errors += sum([exchange.give_up() for exchange in self._asked]) + miss(self._waiting)
+        self._asked.clear()
+        self._waiting.clear()
+        for write in [*self._writing, *self._writes]:
+            self._dropped += len(write.entries)
+            write.settle()
+        self._writing = []
+        self._writes.clear()
 
     def _end(self, runner: asyncio.Task[None]) -> None:
-        self._connected.clear()
         self._drop_waiting()
-        if self._sweep is not None:
-            self._sweep.cancel()
         if not runner.cancelled() and runner.exception() is not None:
             _log.error("cache: the shared store's task died", exc_info=runner.exception())

@@ -89,10 +89,11 @@ def count_passed(waiters: Sequence[Waiter], now: float, start: int = 0) -> int:
 
 def take(waiting: list[Waiter]) -> list[Waiter]:
     """Remove and return the first waiters, as many as fit one command; the first always does."""
-    count = room = 0
-    if sum([len(keys) for _, keys, _ in waiting[: MAX_LOOKUP_KEYS + 1]]) <= MAX_LOOKUP_KEYS:
-        count = len(waiting)
-    while count < len(waiting) and (room := room + len(waiting[count][1])) <= MAX_LOOKUP_KEYS:
+    count = asked = 0
+    for _, keys, _ in waiting:
+        asked += len(keys)
+        if asked > MAX_LOOKUP_KEYS:
+            break
         count += 1
     taken = waiting[:count]
     del waiting[:count]

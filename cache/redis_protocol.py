@@ -5,54 +5,65 @@ lookup's share of everything else.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable
 from typing import cast
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 
 from cache.errors import StoreUnavailable
+from cache.redis_commands import ReplyError
 
 BUFFER_BYTES = 1 << 18
+KEPT_BYTES = 1 << 20
 _NOTHING = object()
 
-
-class ReplyError(Exception):
-    """What Redis answered in place of a value: out of memory, read-only, no permission."""
+Answer = Callable[[list[object]], object]
+"""Takes the replies to what was sent; raises StoreUnavailable where they can be no replies to that."""
 
 
 class RedisProtocol(asyncio.BufferedProtocol):
-    """Commands out, replies back in the same order; one exchange at a time."""
+    """Commands out, replies back in the same order. When in doubt which reply is whose, the connection is lost."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(replyError=ReplyError, notEnoughData=_NOTHING)
+        self._reader.setmaxbuf(KEPT_BYTES)  # by default it frees its buffer after each reply of more than 16 KiB
         self._buffer = bytearray(BUFFER_BYTES)
         self._view = memoryview(self._buffer)
+        self._expected: deque[tuple[int, Answer]] = deque()
         self._replies: list[object] = []
-        self._missing = 0
-        self._answer: asyncio.Future[list[object]] | None = None
-        self._is_lost = False
+        self.lost: asyncio.Future[None] = self._loop.create_future()
+        """Done when the connection is lost: nothing is answered any more."""
+
+    def send(self, commands: bytes, replies: int, answer: Answer) -> None:
+        """Send packed commands; `answer` gets all their replies, an error that Redis answered being a `ReplyError`."""
+        if not self.lost.done():
+            self._expected.append((replies, answer))
+            self._transport.write(commands)
 
     async def exchange(self, commands: bytes, replies: int) -> list[object]:
-        """Send packed commands and return as many replies; an error that Redis answered is a `ReplyError` among them.
+        """Send packed commands and return as many replies. Whoever stops waiting disturbs nobody.
 
         Raises:
-            StoreUnavailable: The connection is lost, or the other end does not speak Redis' protocol.
+            StoreUnavailable: The connection is lost.
         """
-        if self._is_lost or self._answer is not None:
-            raise StoreUnavailable("not connected")
-        self._replies, self._missing = [], replies
-        self._answer = self._loop.create_future()
-        try:
-            self._transport.write(commands)
-            return await self._answer
-        finally:
-            if not self._answer.done() or self._answer.cancelled():
-                # Whoever asked has gone: the replies still to come must not be taken for those of another.
-                self._lose()
-            self._answer = None
+        answered: asyncio.Future[list[object]] = self._loop.create_future()
+        self.send(commands, replies, lambda given: None if answered.cancelled() else answered.set_result(given))
+        waited: list[asyncio.Future[list[object]] | asyncio.Future[None]] = [answered, self.lost]
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if not answered.done():
+            raise StoreUnavailable("the connection is lost")
+        return answered.result()
+
+    def abort(self) -> None:
+        """Let go of the connection at once."""
+        self._expected.clear()
+        self._transport.abort()
+        if not self.lost.done():
+            self.lost.set_result(None)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """Return where to put what arrives."""
@@ -60,35 +71,30 @@ class RedisProtocol(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Parse what has arrived."""
+        gets = self._reader.gets
         try:
             self._reader.feed(cast("bytes", self._buffer), 0, nbytes)  # any buffer will do
-            while (reply := self._reader.gets()) is not _NOTHING:
+            while (reply := gets()) is not _NOTHING:
                 self._take(reply)
-        except hiredis.HiredisError:
-            self._lose()
+        except (hiredis.HiredisError, StoreUnavailable):
+            self.abort()
 
     def eof_received(self) -> None:
         """Close: there will be no more replies."""
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Tell who waits."""
-        self._lose()
+        self.abort()
 
     def _take(self, reply: object) -> None:
-        if self._answer is None or self._missing == 0:
-            # Nobody has asked for it: which reply is whose is no longer certain.
-            self._lose()
-            return
+        if not self._expected:
+            raise StoreUnavailable("a reply that nobody has asked for")
         self._replies.append(reply)
-        self._missing -= 1
-        if self._missing == 0 and not self._answer.done():
-            self._answer.set_result(self._replies)
-
-    def _lose(self) -> None:
-        self._is_lost = True
-        self._transport.abort()
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(StoreUnavailable("the connection is lost"))
+        count, answer = self._expected[0]
+        if len(self._replies) == count:
+            self._expected.popleft()
+            replies, self._replies = self._replies, []
+            answer(replies)
 
 
 def take_over(connection: AbstractConnection) -> RedisProtocol:
@@ -97,7 +103,10 @@ def take_over(connection: AbstractConnection) -> RedisProtocol:
     Raises:
         StoreUnavailable: The connection is lost, or something that nobody has asked for has arrived on it.
     """
-    reader, writer = connection._reader, connection._writer  # noqa: SLF001 - redis-py has no other way to them
+    try:
+        reader, writer = connection._reader, connection._writer  # noqa: SLF001 - redis-py has no other way to them
+    except AttributeError as error:
+        raise StoreUnavailable("this version of redis-py does not show its transport") from error
     if reader is None or writer is None or reader.at_eof():
         raise StoreUnavailable("not connected")
     if getattr(reader, "_buffer", b""):  # asyncio has no other way to see what was read and not asked for
@@ -106,9 +115,3 @@ def take_over(connection: AbstractConnection) -> RedisProtocol:
     protocol = RedisProtocol(transport)
     transport.set_protocol(protocol)
     return protocol
-
-
-def pack(commands: Iterable[Sequence[bytes]]) -> bytes:
-    """Return commands as they go over the wire."""
-    pack_one = cast("Callable[[tuple[bytes, ...]], bytes]", hiredis.pack_command)
-    return b"".join([pack_one(tuple(command)) for command in commands])

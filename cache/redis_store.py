@@ -1,8 +1,7 @@
 """The shared store on a Redis server."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
@@ -11,8 +10,9 @@ from cache.coalescer import Coalescer
 from cache.config import CacheConfig
 from cache.errors import StoreUnavailable
 from cache.link import Entries, Timing, Values
+from cache.redis_commands import check_pong, count_refused, pack, pack_lookup, pack_writes, read_values
 from cache.redis_connection import check_address, resolve
-from cache.redis_protocol import RedisProtocol, ReplyError, pack, take_over
+from cache.redis_protocol import Answer, RedisProtocol, take_over
 from cache.store import Gate
 
 KEY_PREFIX = b"sl:"
@@ -38,44 +38,57 @@ class RedisLink:
         self._url = url
         self._password = password
         self._connect_timeout_s = connect_timeout_s
-        self._expiry: tuple[bytes, ...] = (b"EX", str(ttl_s).encode()) if ttl_s else ()
+        self._ttl_s = ttl_s
         self._secret = secret
         self._connection: AbstractConnection | None = None
         self._protocol: RedisProtocol | None = None
 
-    async def connect(self) -> None:
-        """Connect, authenticate and be answered within the connect timeout, or raise StoreUnavailable."""
+    async def connect(self, lost: Callable[[], object] = bool) -> None:
+        """Connect, authenticate and be answered within the connect timeout, or raise StoreUnavailable.
+
+        Args:
+            lost: Called if the connection is lost later, by no doing of ours.
+        """
         await self.disconnect()
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 self._connection = connection = await resolve(self._url, self._password)
                 await connection.connect()  # type: ignore[no-untyped-call] # redis-py's own
-                self._protocol = take_over(connection)
-                await self.ping()
+                self._protocol = protocol = take_over(connection)
+                check_pong(await protocol.exchange(pack(b"PING"), 1))
                 if self._secret is not None:
-                    await self._command(b"SET", SECRET_KEY, self._secret, b"NX")
+                    await protocol.exchange(self._pack_secret(self._secret), 1)
         except (RedisError, OSError, TimeoutError, StoreUnavailable) as error:
             await self.disconnect()
-            raise StoreUnavailable(type(error).__name__) from error
+            raise StoreUnavailable(str(error) or type(error).__name__) from error
+        protocol.lost.add_done_callback(lambda _: self._protocol is protocol and lost())
 
-    async def ping(self) -> None:
-        """Make sure that Redis answers this connection, or raise StoreUnavailable."""
-        reply = await self._command(b"PING")
-        if isinstance(reply, ReplyError):
-            raise StoreUnavailable(str(reply))
+    def look_up(self, keys: Sequence[bytes], answer: Callable[[Values | None], object]) -> None:
+        """Ask for the keys' values, or None when Redis answers with an error."""
+        count = len(keys)
+        self._send(pack_lookup(KEY_PREFIX, keys), 1, lambda replies: answer(read_values(replies, count)))
 
-    async def get(self, keys: Sequence[bytes]) -> Values | None:
-        """Return the keys' values; None when Redis answered with an error."""
-        reply = await self._command(b"MGET", *[KEY_PREFIX + key for key in keys])
-        return cast("Values", reply) if isinstance(reply, list) and len(reply) == len(keys) else None
+    def write(self, entries: Entries, answer: Callable[[int], object]) -> None:
+        """Write the entries in one pipeline; the answer is how many Redis refused (out of memory, read-only)."""
+        count = len(entries)
+        commands, replies = pack_writes(KEY_PREFIX, entries, self._ttl_s), count
+        if self._secret is not None:
+            commands, replies = commands + self._pack_secret(self._secret), count + 1
+        self._send(commands, replies, lambda replies: answer(count_refused(replies[:count])))
+
+    def ping(self, answer: Callable[[], object]) -> None:
+        """Ask whether Redis is there."""
+
+        def check(replies: Sequence[object]) -> None:
+            check_pong(replies)
+            answer()
+
+        self._send(pack(b"PING"), 1, check)
 
     async def put(self, entries: Entries) -> int:
-        """Write the entries in one pipeline and return how many Redis refused (out of memory, read-only)."""
-        commands: list[tuple[bytes, ...]] = [(b"SET", KEY_PREFIX + key, value, *self._expiry) for key, value in entries]
-        if self._secret is not None:
-            commands.append((b"SET", SECRET_KEY, self._secret, b"NX"))
-        replies = await self._require().exchange(pack(commands), len(commands))
-        return sum(isinstance(reply, ReplyError) for reply in replies[: len(entries)])
+        """Write the entries, wait, and return how many Redis refused."""
+        replies = await self._require().exchange(pack_writes(KEY_PREFIX, entries, self._ttl_s), len(entries))
+        return count_refused(replies)
 
     async def get_secret(self) -> bytes | None:
         """Return the secret that Redis holds, or None."""
@@ -94,18 +107,29 @@ class RedisLink:
 
     async def disconnect(self) -> None:
         """Let go of the connection, whatever its state."""
-        connection, self._connection, self._protocol = self._connection, None, None
+        connection, self._connection = self._connection, None
+        protocol, self._protocol = self._protocol, None
+        if protocol is not None:
+            protocol.abort()
         if connection is not None:
             await connection.disconnect(nowait=True)
 
+    def _send(self, commands: bytes, replies: int, answer: Answer) -> None:
+        if self._protocol is not None:
+            self._protocol.send(commands, replies, answer)
+
     async def _command(self, *words: bytes) -> object:
-        (reply,) = await self._require().exchange(pack([words]), 1)
+        (reply,) = await self._require().exchange(pack(*words), 1)
         return reply
 
     def _require(self) -> RedisProtocol:
         if self._protocol is None:
             raise StoreUnavailable("not connected")
         return self._protocol
+
+    @staticmethod
+    def _pack_secret(secret: bytes) -> bytes:
+        return pack(b"SET", SECRET_KEY, secret, b"NX")
 
 
 class RedisStore(Coalescer):

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+import uvloop
 
 from cache.config import CacheConfig
 from cache.redis_store import RedisStore, open_redis
@@ -12,10 +13,20 @@ from router.breaker import BreakerConfig, BreakerState, CircuitBreaker
 from tests.contracts import keys_of, make_entries
 from tests.redis_server import RedisServer
 
+# The hook that takes its place is younger than the oldest pytest-asyncio that we support.
+pytestmark = pytest.mark.filterwarnings('ignore:Overriding the "event_loop_policy" fixture')
+
 LOOKUP_TIMEOUT_S = 0.05
 PATIENCE_S = 20.0
 KEYS = make_entries(64)
 KEEP_CLOSED = BreakerConfig(consecutive_failures=10**6, failure_rate=1.0, window_min_calls=10**6)
+
+
+@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy], ids=["asyncio", "uvloop"])
+def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
+    """Every test on both event loops: they notice an outage in different ways."""
+    policy: asyncio.AbstractEventLoopPolicy = request.param()
+    return policy
 
 
 @pytest.fixture
