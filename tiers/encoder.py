@@ -4,22 +4,24 @@ import gzip
 import json
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import xxhash
-from PIL import Image
 
-from tiers.config import ImageLimits, ModelConfig
-from tiers.errors import BadItem, ModelUnavailable
-from tiers.images import PREPROCESSING_VERSION, open_image
+from tiers.config import BatchConfig, ImageLimits, ModelConfig
+from tiers.engines.choice import open_engine
+from tiers.engines.eager import stack_pictures
+from tiers.engines.engine import Shapes
+from tiers.errors import ModelUnavailable
+from tiers.images import PREPROCESSING_VERSION
 from tiers.messages import FloatMatrix, ModelDescription
-from tiers.text_tower import TextTower
 from tiers.tokenizer import TokenizedText, choose_tokenizer
 from tiers.torchvision_shim import import_torchvision
+from tiers.transform import ImageTransform, choose_transform, grey_pictures
 
 import_torchvision()
 import open_clip  # noqa: E402 - torchvision has to be importable first
@@ -33,20 +35,28 @@ CUT_PROBES = ("a", "a red circle", "two small blue squares left of a big yellow 
 class Encoder:
     """A loaded model. Preprocessing is thread-safe; encoding belongs to one thread at a time.
 
-    `text_tower` says whether batches of texts are cut to their longest.
+    `text_tower` says whether batches of texts are cut to their longest, `engine_cosine` how near the engine's
+    embeddings are to torch's.
     """
 
-    def __init__(self, config: ModelConfig, limits: ImageLimits) -> None:
+    def __init__(self, config: ModelConfig, limits: ImageLimits, batch: BatchConfig = BatchConfig()) -> None:
         torch.set_num_threads(config.threads)
         self._device = torch.device(config.device)
         self._limits = limits
-        self._model, self._transform, tokenizer = _load(config)
+        model, self._transform, tokenizer = _load(config)
         self._tokenizer = choose_tokenizer(tokenizer)
         # The tokenizer's context and not the model's word for it: of Hugging Face's text towers that is another length.
         context_length = len(self._tokenizer.tokenize("").ids)
-        self.description = _describe(config, self._model, context_length)
-        self.text_tower = TextTower(self._model, self._device)
-        self.text_tower.prove_cut([self.prepare_text(text) for text in CUT_PROBES], config.precision)
+        self.description = _describe(config, model, context_length)
+        self._engine, self.engine_cosine = open_engine(
+            config,
+            model,
+            shapes=Shapes((3, *self.description.image_size), context_length),
+            batch=batch,
+            texts=[self.prepare_text(text) for text in CUT_PROBES],
+        )
+        self.text_tower = self._engine.text_tower
+        self._model = model if self._engine.holds_model else None
 
     def prepare_image(self, data: bytes) -> torch.Tensor:
         """Decode and transform one encoded image: float32 tensor, shape (3, height, width).
@@ -54,11 +64,7 @@ class Encoder:
         Raises:
             BadItem: The picture is over a limit, of an unknown format, or corrupt.
         """
-        image = open_image(data, self._limits)
-        try:
-            return self._transform(image)
-        except (OSError, ValueError, RuntimeError, SyntaxError) as error:
-            raise BadItem("bad_image", "picture can't be converted to RGB") from error
+        return self._transform.prepare(data, self._limits)
 
     def prepare_text(self, text: str) -> TokenizedText:
         """Tokenize one text: ids of the length of the model's context, and the count before any cut.
@@ -71,8 +77,7 @@ class Encoder:
     @torch.inference_mode()
     def encode_images(self, pictures: Sequence[torch.Tensor]) -> FloatMatrix:
         """Embed prepared pictures: float32, shape (pictures, dimension), unit length."""
-        batch = torch.stack(tuple(pictures)).to(self._device, self._input_dtype, non_blocking=True)
-        return _to_numpy(self._model.encode_image(batch, normalize=True))
+        return _to_numpy(self._engine.encode_images(stack_pictures(tuple(pictures), self._device)))
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[TokenizedText]) -> FloatMatrix:
@@ -94,13 +99,9 @@ class Encoder:
 
     def warm_up(self) -> None:
         """Run both encoders once, so that the first caller does not pay for lazy initialisation."""
-        height, width = self.description.image_size
-        self.encode_images([self._transform(Image.new("RGB", (width, height), "grey"))])
+        pictures = [self._transform.prepare(data, ImageLimits()) for data in grey_pictures()]
+        self.encode_images(pictures[:1])
         self.encode_texts([self.prepare_text("a grey picture")])
-
-    @property
-    def _input_dtype(self) -> torch.dtype:
-        return {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.description.precision, torch.float32)
 
 
 def _to_numpy(rows: torch.Tensor) -> FloatMatrix:
@@ -109,7 +110,7 @@ def _to_numpy(rows: torch.Tensor) -> FloatMatrix:
     return array
 
 
-def _load(config: ModelConfig) -> tuple[Any, Callable[[Image.Image], torch.Tensor], Any]:
+def _load(config: ModelConfig) -> tuple[Any, ImageTransform, Any]:
     is_random = config.pretrained == "random"
     if is_random:
         logger.warning("RANDOM WEIGHTS: %s is for benchmarks only; its answers mean nothing", config.architecture)
@@ -130,7 +131,7 @@ def _load(config: ModelConfig) -> tuple[Any, Callable[[Image.Image], torch.Tenso
         name = f"{config.architecture} {config.pretrained or ''}".strip()
         raise ModelUnavailable(f"{name}: {error}") from error
     model.eval()
-    return model, transform, tokenizer
+    return model, choose_transform(open_clip.get_model_preprocess_cfg(model), transform), tokenizer
 
 
 def _describe(config: ModelConfig, model: Any, context_length: int) -> ModelDescription:
@@ -141,7 +142,7 @@ def _describe(config: ModelConfig, model: Any, context_length: int) -> ModelDesc
         model=config.name or _default_name(config),
         revision=_revision(model, config),
         preprocessing=_preprocessing_version(preprocess),
-        precision=config.precision,
+        precision=config.number_format,
         dimension=_dimension(model, config, context_length),
         logit_scale=model.logit_scale.exp().item(),
         logit_bias=0.0 if bias is None else bias.item(),

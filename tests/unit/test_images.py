@@ -2,6 +2,8 @@
 
 import io
 import struct
+import time
+import tracemalloc
 import zlib
 from contextlib import suppress
 
@@ -14,7 +16,7 @@ from PIL import Image
 from tests.pictures import encode
 from tiers.config import ImageLimits
 from tiers.errors import BadItem
-from tiers.images import FORMATS, open_image
+from tiers.images import FORMATS, can_be_halved, decode, is_ringing, open_image, read_header
 
 LIMITS = ImageLimits()
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8))
@@ -126,6 +128,100 @@ def test_animation_is_its_first_frame() -> None:
     red.save(buffer, "GIF", save_all=True, append_images=[blue])
 
     assert open_image(buffer.getvalue(), LIMITS).convert("RGB").getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_further_frames_cost_nothing() -> None:
+    """A thousand of them are not even looked at: what follows the first may be missing or no image at all."""
+    buffer = io.BytesIO()
+    frames = [Image.new("L", (64, 64), level % 256) for level in range(1000)]
+    frames[7].save(buffer, "GIF", save_all=True, append_images=frames[8:])
+    first = len(encode(frames[7], "GIF"))
+
+    started = time.process_time()
+    image = open_image(buffer.getvalue()[: first + 200], LIMITS)
+
+    assert image.convert("RGB").getpixel((0, 0)) == (7, 7, 7)
+    assert time.process_time() - started < 0.1
+
+
+@pytest.mark.parametrize("chunk", [b"zTXt", b"iTXt", b"iCCP"])
+@pytest.mark.parametrize("is_last", [False, True])
+def test_compressed_extras_are_not_inflated(chunk: bytes, *, is_last: bool) -> None:
+    """Forty megabytes of text or profile in forty kilobytes: refused or left alone, and never unpacked."""
+    bomb = zlib.compress(bytes(40_000_000))
+    body = {b"zTXt": b"a\0\0", b"iTXt": b"a\0\1\0\0\0", b"iCCP": b"a\0\0"}[chunk] + bomb
+    extra = struct.pack(">I", len(body)) + chunk + body + struct.pack(">I", zlib.crc32(chunk + body))
+    data = encode(NOISE)
+    place = len(data) - 12 if is_last else 33
+
+    tracemalloc.start()
+    with suppress(BadItem):
+        open_image(data[:place] + extra + data[place:], LIMITS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < 20_000_000
+
+
+def test_large_exif_is_no_matter() -> None:
+    """It is never read: neither turned by, nor parsed."""
+    data = io.BytesIO()
+    NOISE.save(data, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0" + b"\xff" * 60_000)
+
+    assert open_image(data.getvalue(), LIMITS).size == (30, 40)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_not_applied(orientation: int) -> None:
+    """As open_clip does, whose embeddings ours are to equal."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    NOISE.save(buffer, "JPEG", exif=exif)
+
+    assert open_image(buffer.getvalue(), LIMITS).tobytes() == open_image(encode(NOISE, "JPEG"), LIMITS).tobytes()
+
+
+def test_sixteen_bits_become_their_high_byte() -> None:
+    """As Pillow reads sixteen-bit colour; its own conversion of sixteen-bit grey is white from level 255 on."""
+    levels = np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)
+
+    image = open_image(encode(Image.fromarray(levels)), LIMITS)
+
+    assert image.mode == "L"
+    np.testing.assert_array_equal(np.asarray(image), levels >> 8)
+
+
+def test_header_is_checked_before_pixels_are_read() -> None:
+    """What comes of the check is a picture that has not been decoded."""
+    data = encode(NOISE, "JPEG")
+
+    header = read_header(data[:-200], LIMITS)
+
+    assert header.size == (30, 40)
+    with pytest.raises(BadItem):
+        decode(header)
+
+
+def test_jpeg_of_even_sides_can_be_halved() -> None:
+    """And nothing else: other decoders can't, and half of an odd side is no half."""
+    even, odd = encode(NOISE, "JPEG"), encode(NOISE.resize((31, 40)), "JPEG")
+
+    assert can_be_halved(read_header(even, LIMITS))
+    assert not can_be_halved(read_header(odd, LIMITS))
+    assert not can_be_halved(read_header(encode(NOISE), LIMITS))
+    assert decode(read_header(even, LIMITS), halved=True).size == (15, 20)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_hard_edges_beside_white_or_black_ring(mode: str) -> None:
+    """Stripes do; a ramp of the same levels and an even area do not."""
+    ramp = Image.linear_gradient("L")
+    stripes = Image.fromarray(np.tile(np.array([0, 255], dtype=np.uint8), (256, 128)))
+
+    assert is_ringing(stripes.convert(mode))
+    assert not is_ringing(ramp.convert(mode))
+    assert not is_ringing(Image.new(mode, (256, 256)))
 
 
 @settings(deadline=None, max_examples=150)
