@@ -128,7 +128,8 @@ class Coalescer:
 
     def _ask(self, keys: Sequence[bytes], deadline: float) -> asyncio.Future[Values]:
         future: asyncio.Future[Values] = self._loop.create_future()
-        self._waiting.append((deadline, keys, future))
+        # A copy: a caller that goes away may change its list, and with it who gets which of the values.
+        self._waiting.append((deadline, tuple(keys), future))
         if not self._is_planned and len(self._asked) < MAX_IN_FLIGHT:
             self._is_planned = True
             self._loop.call_soon(self._send_lookups)

@@ -12,7 +12,7 @@ MAX_WRITE_ENTRIES = 256
 MAX_WRITE_BYTES = 1 << 20
 
 # A tuple and not a class: one is made for every lookup.
-Waiter = tuple[float, Sequence[bytes], "asyncio.Future[Values]"]
+Waiter = tuple[float, tuple[bytes, ...], "asyncio.Future[Values]"]
 """A lookup's deadline, its keys (at most 256), and the future of their values."""
 
 

@@ -38,7 +38,7 @@ def read_values(replies: Sequence[object], count: int) -> Values | None:
     (reply,) = replies
     if isinstance(reply, ReplyError):
         return None
-    if isinstance(reply, list) and len(reply) == count and set(map(type, reply)) <= _VALUE_TYPES:
+    if type(reply) is list and len(reply) == count and set(map(type, reply)) <= _VALUE_TYPES:
         return cast("Values", reply)
     raise StoreUnavailable("an answer to something else")
 

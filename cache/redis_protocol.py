@@ -109,7 +109,9 @@ def take_over(connection: AbstractConnection) -> RedisProtocol:
         raise StoreUnavailable("this version of redis-py does not show its transport") from error
     if reader is None or writer is None or reader.at_eof():
         raise StoreUnavailable("not connected")
-    if getattr(reader, "_buffer", b""):  # asyncio has no other way to see what was read and not asked for
+    parsed = getattr(getattr(connection, "_parser", None), "_reader", None)
+    # Neither asyncio nor redis-py has another way to see what was read and not asked for.
+    if getattr(reader, "_buffer", b"") or (parsed is not None and parsed.has_data()):
         raise StoreUnavailable("an answer that nobody has asked for")
     transport = cast("asyncio.Transport", writer.transport)
     protocol = RedisProtocol(transport)

@@ -32,14 +32,14 @@ async def share_secret(config: CacheConfig, proposal: bytes, *, password: str | 
     ranked = [
         config.urls[number] for number in Rendezvous([shard_name(url) for url in config.urls]).ranking(SECRET_KEY)
     ]
-    # Of several, one that hangs has half the time, so that the others' answer is still in time.
-    patience_s = config.connect_timeout_s / min(2, len(ranked))
-    links = [RedisLink(url, password=password, connect_timeout_s=patience_s) for url in ranked]
+    # One that hangs, at whatever point, has part of the time only, so that the others' answer is still in time.
+    patience_s = config.connect_timeout_s / 4
+    links = [RedisLink(url, password=password, connect_timeout_s=2 * patience_s) for url in ranked]
     give_up_at = time.monotonic() + config.connect_timeout_s
     try:
         async with asyncio.timeout(config.connect_timeout_s):
             while True:
-                secret = await _find_or_set(links, proposal)
+                secret = await _find_or_set(links, proposal, patience_s)
                 if secret is not None:
                     return secret
                 if time.monotonic() + SECRET_RETRY_S >= give_up_at:
@@ -51,35 +51,40 @@ async def share_secret(config: CacheConfig, proposal: bytes, *, password: str | 
         await asyncio.gather(*[link.disconnect() for link in links])
 
 
-async def _find_or_set(links: Sequence[RedisLink], proposal: bytes) -> bytes | None:
+async def _find_or_set(links: Sequence[RedisLink], proposal: bytes, patience_s: float) -> bytes | None:
     """Return the ranked servers' secret, or None where not one can be reached."""
-    held = await asyncio.gather(*[_read(link) for link in links])
+    held = await asyncio.gather(*[_read(link, 2 * patience_s) for link in links])
     reached = [(link, one) for link, one in zip(links, held, strict=True) if not isinstance(one, StoreUnavailable)]
     secret = next((one for _, one in reached if one is not None), None)
     if secret is None:
-        secret = await _set_first([link for link, _ in reached], proposal)
+        secret = await _set_first([link for link, _ in reached], proposal, patience_s)
     if secret is not None:
-        await asyncio.gather(*[_write(link, secret) for link, one in reached if one != secret])
+        await asyncio.gather(*[_write(link, secret, patience_s / 2) for link, one in reached if one != secret])
     return secret
 
 
-async def _set_first(links: Sequence[RedisLink], proposal: bytes) -> bytes | None:
+async def _set_first(links: Sequence[RedisLink], proposal: bytes, patience_s: float) -> bytes | None:
     """Return the secret of the first server that holds or takes one, or None where none does."""
     for link in links:
-        with suppress(StoreUnavailable):
-            return await link.get_or_set_secret(proposal)
+        with suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(patience_s):
+                return await link.get_or_set_secret(proposal)
     return None
 
 
-async def _write(link: RedisLink, secret: bytes) -> None:
-    with suppress(StoreUnavailable):
-        await link.put([(SECRET_KEY.removeprefix(KEY_PREFIX), secret)])
+async def _write(link: RedisLink, secret: bytes, patience_s: float) -> None:
+    with suppress(StoreUnavailable, TimeoutError):
+        async with asyncio.timeout(patience_s):
+            await link.put([(SECRET_KEY.removeprefix(KEY_PREFIX), secret)])
 
 
-async def _read(link: RedisLink) -> bytes | StoreUnavailable | None:
+async def _read(link: RedisLink, patience_s: float) -> bytes | StoreUnavailable | None:
     """Return a server's secret, None where it holds none, or why it can't be asked."""
     try:
-        await link.connect()
-        return await link.get_secret()
+        async with asyncio.timeout(patience_s):
+            await link.connect()
+            return await link.get_secret()
     except StoreUnavailable as error:
         return error
+    except TimeoutError:
+        return StoreUnavailable("no answer")

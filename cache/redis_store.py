@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError
 
 from cache.coalescer import Coalescer
 from cache.config import CacheConfig
@@ -43,7 +42,7 @@ class RedisLink:
         self._connection: AbstractConnection | None = None
         self._protocol: RedisProtocol | None = None
 
-    async def connect(self, lost: Callable[[], object] = bool) -> None:
+    async def connect(self, lost: Callable[[], object] = lambda: None) -> None:
         """Connect, authenticate and be answered within the connect timeout, or raise StoreUnavailable.
 
         Args:
@@ -58,7 +57,7 @@ class RedisLink:
                 check_pong(await protocol.exchange(pack(b"PING"), 1))
                 if self._secret is not None:
                     await protocol.exchange(self._pack_secret(self._secret), 1)
-        except (RedisError, OSError, TimeoutError, StoreUnavailable) as error:
+        except Exception as error:  # redis-py's handshake raises whatever a strange reply makes of it
             await self.disconnect()
             raise StoreUnavailable(str(error) or type(error).__name__) from error
         protocol.lost.add_done_callback(lambda _: self._protocol is protocol and lost())

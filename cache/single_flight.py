@@ -71,6 +71,7 @@ class SingleFlight(Generic[V]):
 
     def fail(self, key: bytes, error: Exception) -> None:
         """Fail all who wait for the key; the next claim of it leads anew."""
+        error = error.with_traceback(None)  # its frames hold the claimers' inputs, and would be held with it
         for future in self._flights.pop(key, ()):
             if not future.done():
                 future.set_exception(error)

@@ -17,9 +17,7 @@ from router.readings import Reading
 TIMED_STAGES = ("cache", "queue", "fast", "accurate", "total")
 
 
-def similarity_response(
-    question: Question, outcome: Outcome, images: Reading, texts: Reading, models: dict[str, str | None]
-) -> Response:
+def similarity_response(question: Question, outcome: Outcome, images: Reading, texts: Reading) -> Response:
     """The answer of /v1/similarity.
 
     Args:
@@ -27,7 +25,6 @@ def similarity_response(
         outcome: What the cascade answered.
         images: The request's images, those that could not be read included.
         texts: The request's texts, those that could not be read included.
-        models: `id@revision` of both tiers.
 
     Raises:
         ApiError: Every image failed.
@@ -43,7 +40,7 @@ def similarity_response(
         raise failed[min(failed)]
     body: dict[str, Any] = {
         "object": "similarity",
-        "model": models,
+        "model": outcome.models,
         "data": _in_order(slots, failed),
         "usage": {"images": len(slots), "texts": texts.width, "prompt_tokens": outcome.token_count},
     }

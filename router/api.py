@@ -106,9 +106,11 @@ class Api:
         except ApiError as error:
             if error.status >= 500:
                 logger.warning("request failed", extra={"request_id": request.request_id, "code": error.code})
+            _let_go(error)
             return error_response(error)
-        except Exception:  # supervisor of the request: the caller gets the fixed text, the log the rest
+        except Exception as error:  # supervisor of the request: the caller gets the fixed text, the log the rest
             logger.exception("request failed", extra={"request_id": request.request_id})
+            _let_go(error)
             return error_response(InternalError())
         finally:
             self._in_flight -= 1
@@ -136,8 +138,7 @@ class Api:
             raise errors[min(errors)]
         question = Question(images.items, texts.items, body.threshold, body.tier, texts.name)
         outcome = await service.cascade.answer(question, service.policy, deadline)
-        models = {"fast": service.fast.model_id, "accurate": service.accurate.model_id}
-        return similarity_response(question, outcome, images, texts, models)
+        return similarity_response(question, outcome, images, texts)
 
     async def _embeddings(self, request: Request) -> Response:
         service = self._service
@@ -229,6 +230,14 @@ async def _complete(
             raise result.at(f"input[{i}]")
         complete[i] = result
     return [embedding for embedding in complete if embedding is not None]
+
+
+def _let_go(error: BaseException) -> None:
+    """Break the circle of an error that a frame keeps, and whose traceback keeps the frame, with the body in it.
+
+    The garbage collector, which comes by rarely, would find it after thousands of bodies.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None
 
 
 def _check_count(name: str, count: int, limit: int) -> None:

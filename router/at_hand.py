@@ -14,6 +14,8 @@ class AtHand(NamedTuple):
     decisions: tuple[Decision, ...]
     token_count: int
     is_truncated: bool
+    tier: TierName
+    model_id: str
 
 
 def answer_at_hand(
@@ -59,4 +61,4 @@ def _decide(question: Question, tier: TierName, memory: SpaceMemory | None) -> A
         )
         for image in images
     ]
-    return AtHand(tuple(decisions), texts.token_count, texts.is_truncated)
+    return AtHand(tuple(decisions), texts.token_count, texts.is_truncated, tier, texts.model_id)

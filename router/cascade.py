@@ -75,6 +75,7 @@ class Cascade:
                 text_errors={},
                 token_count=known.token_count,
                 is_truncated=known.is_truncated,
+                models={**self._model_ids(), known.tier: known.model_id},
                 policy_version=policy.version,
                 timings_ms={"cache": took_ms, "total": took_ms},
             )
@@ -94,9 +95,13 @@ class Cascade:
             text_errors=views[0].text_errors,
             token_count=views[0].token_count,
             is_truncated=views[0].is_truncated,
+            models=self._model_ids() | _models_of({"fast": fast, "accurate": accurate}),
             policy_version=policy.version,
             timings_ms={**run.timings_ms, "total": (self._clock() - run.started) * 1e3},
         )
+
+    def _model_ids(self) -> dict[TierName, str | None]:
+        return {"fast": self._fast.model_id, "accurate": self._accurate.model_id}
 
     async def _look_up(self, run: _Run) -> tuple[Comparison, Comparison]:
         """One lookup for whatever tiers the question may use."""
@@ -211,6 +216,11 @@ def _tiers_wanted(question: Question) -> tuple[TierName, ...]:
     if question.tier != "auto":
         return (question.tier,)
     return ("fast", "accurate") if question.has_decision else ("fast",)
+
+
+def _models_of(comparisons: dict[TierName, Comparison]) -> dict[TierName, str | None]:
+    """The models in whose spaces was compared: a tier may be rolled to another before the answer is written."""
+    return {tier: one.model.identity for tier, one in comparisons.items() if one.model is not None}
 
 
 def _is_uncertain(decision: Decision | ApiError, policy: Policy) -> bool:

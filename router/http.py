@@ -131,6 +131,10 @@ def parse_body(request: Request, data: bytes, model: type[Body]) -> Body:
     document = _decode(request, data)
     if not isinstance(document, dict):
         raise InvalidRequest("the body is an object with named fields")
+    unknown = next((name for name in document if name not in model.model_fields), None)
+    if unknown is not None:  # here, because each of a million unknown fields would be an error of its own
+        param = str(unknown)[:MAX_PARAM_CHARS]
+        raise InvalidRequest(f"{param}: unknown field", param)
     try:
         return model.model_validate(document)
     except ValidationError as error:

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 REDIS_PASSWORD_VARIABLE = "SECONDLOOK_REDIS_PASSWORD"  # noqa: S105 - a variable's name
 DESCRIBE_TIMEOUT_S = 5.0
 SETTLE_PERIOD_S = 0.25
-GARBAGE_THRESHOLDS = (50_000, 20, 50)
+GARBAGE_THRESHOLDS = (10_000, 20, 50)
 
 
 @serve.ingress()

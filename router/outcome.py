@@ -54,5 +54,7 @@ class Outcome(NamedTuple):
     token_count: int
     is_truncated: bool
     """Whether a text was longer than the answering model's context, and cut."""
+    models: Mapping[TierName, str | None]
+    """`id@revision` of each tier's model: of those that answered, as they were when they did."""
     policy_version: str
     timings_ms: Mapping[str, float]

@@ -1,5 +1,6 @@
 """The lists of a request, read: good items with their places, and the errors of the others."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -8,8 +9,8 @@ import cachebox
 from router.errors import ApiError
 from router.items import Item, ItemReader, Modality, read_all
 
-# What a remembered list costs besides its characters: per text the string, the item and its digest.
-BYTES_PER_LIST, BYTES_PER_TEXT = 400, 400
+# What a remembered list costs besides its strings: per text the item and its digest.
+BYTES_PER_LIST, BYTES_PER_TEXT = 400, 350
 MEMORY_BYTES = 8 * 2**20
 
 
@@ -77,6 +78,5 @@ def _split(results: Sequence[Item | ApiError]) -> Reading:
     return Reading(tuple(items), places, errors, name)
 
 
-def _weigh(key: tuple[object, ...], reading: Reading) -> int:
-    characters = sum(item.length or 0 for item in reading.items)
-    return BYTES_PER_LIST + BYTES_PER_TEXT * len(key) + characters
+def _weigh(key: tuple[object, ...], _: Reading) -> int:
+    return BYTES_PER_LIST + BYTES_PER_TEXT * len(key) + sum(sys.getsizeof(text) for text in key)

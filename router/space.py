@@ -18,7 +18,7 @@ class Space:
 
     def __init__(self, description: ModelDescription, dtype: str) -> None:
         self.description = description
-        self.model_id = f"{description.model}@{description.revision}"
+        self.model_id = description.identity
         self.scale = Scale(description.logit_scale, description.logit_bias, description.has_sigmoid)
         self._names = {modality: _name(modality, description, dtype) for modality in MODALITIES}
 

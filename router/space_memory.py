@@ -24,6 +24,7 @@ class TextMatrix(NamedTuple):
     token_count: int
     is_truncated: bool
     scale: Scale
+    model_id: str
 
 
 class SpaceMemory:
@@ -52,6 +53,7 @@ class SpaceMemory:
             sum(stored.token_count for stored in found),
             any(stored.token_count > self._space.description.context_length for stored in found),
             self._space.scale,
+            self._space.model_id,
         )
         self._matrices.put_many_now([(name, matrix)])
         return matrix

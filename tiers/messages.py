@@ -25,6 +25,11 @@ class ModelDescription:
     context_length: int
     image_size: tuple[int, int]
 
+    @property
+    def identity(self) -> str:
+        """`id@revision`, as answers name the model."""
+        return f"{self.model}@{self.revision}"
+
 
 @dataclass(frozen=True, slots=True)
 class EncodeCall:

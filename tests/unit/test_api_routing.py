@@ -1,8 +1,10 @@
 """The API around its routes: methods, limits, overload, ids, health, and faults that nobody foresaw."""
 
 import asyncio
+import gc
 import json
-from collections.abc import AsyncIterator
+import tracemalloc
+from collections.abc import AsyncIterator, MutableMapping
 from dataclasses import replace
 from typing import Any
 
@@ -273,3 +275,50 @@ def test_service_is_one_set_of_parts() -> None:
     service = FakeRouter().make_service()
 
     assert replace(service, max_in_flight=1).policy is service.policy
+
+
+@pytest.mark.parametrize(
+    ("path", "document"),
+    [
+        ("/v1/similarity", {"images": ["?" * 90_000], "texts": ["cat", "dog"]}),
+        ("/v1/similarity", {"images": ["c3VyZQ=="], "texts": [{"image": "?" * 90_000}]}),
+        ("/v1/embeddings", {"model": "fast", "input": ["cat", {"image": "?" * 90_000}]}),
+    ],
+)
+async def test_failed_request_leaves_nothing_behind(path: str, document: dict[str, Any]) -> None:
+    """An error that kept its frames, and they the body, would fill the memory faster than garbage is collected."""
+    api = Api(FakeRouter().make_service())  # without a client, which leaves circles of its own
+
+    async def fail() -> None:
+        body, statuses = json.dumps(document).encode(), []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            statuses.append(message.get("status"))
+
+        await api({"type": "http", "method": "POST", "path": path, "headers": []}, receive, send)
+        assert statuses[0] == 400
+
+    await fail()
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            await fail()
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert left < 5 * 90_000
+
+
+async def test_million_unknown_fields_are_one_error() -> None:
+    """The first one is named; the others cost nothing."""
+    document = {**QUESTION, **{f"field{number}": 0 for number in range(5000)}}
+    async with FakeRouter().client() as client:
+        response = await client.post("/v1/similarity", json=document)
+
+    assert code(response) == (400, "invalid_request", "field0")

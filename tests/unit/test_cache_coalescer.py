@@ -106,6 +106,20 @@ async def test_refused_writes_are_counted(link: ManualLink, coalescer: Coalescer
     assert (coalescer.counts().writes, coalescer.counts().dropped_writes) == (2, 1)
 
 
+async def test_caller_that_changes_its_list_disturbs_nobody(link: ManualLink, coalescer: Coalescer) -> None:
+    """Going away and using the list for something else gives nobody another's values."""
+    keys = [b"a", b"b"]
+    quitter = asyncio.ensure_future(coalescer.get_many(keys))
+    other = asyncio.ensure_future(coalescer.get_many([b"c"]))
+    await tick()
+
+    quitter.cancel()
+    keys.clear()
+    link.answer()
+
+    assert await other == [b"c"]
+
+
 async def test_writes_gather_while_one_is_in_flight(link: ManualLink, coalescer: Coalescer) -> None:
     """Many small writes are few pipelines, and a large one is cut."""
     pieces = [300, 1, 2, 3]

@@ -26,7 +26,9 @@ SIZES = st.lists(st.integers(1, MAX_LOOKUP_KEYS), max_size=20)
 def make_waiters(sizes: Sequence[int]) -> list[Waiter]:
     """Return lookups of so many keys, the n-th with the deadline n."""
     loop = asyncio.get_running_loop()
-    return [(float(n), [b"%d:%d" % (n, m) for m in range(size)], loop.create_future()) for n, size in enumerate(sizes)]
+    return [
+        (float(n), tuple(b"%d:%d" % (n, m) for m in range(size)), loop.create_future()) for n, size in enumerate(sizes)
+    ]
 
 
 def asked(waiters: Sequence[Waiter]) -> list[list[bytes]]:

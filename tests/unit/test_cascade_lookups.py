@@ -157,3 +157,15 @@ async def test_each_embedding_of_an_answer_is_counted_once(bench: Bench) -> None
 
     await bench.ask()
     assert cache.counts().l1_hits == 3
+
+
+async def test_answer_names_the_model_that_decided_it(bench: Bench) -> None:
+    """Also when the tier is rolled to another before the answer is written."""
+    await bench.ask()
+    await bench.forget_first_level()
+    later = replace(FAST_MODEL, revision="f2")
+    bench.store.meanwhile = lambda: bench.router.fast.embedder.use(later)
+
+    outcome = await bench.router.cascade.answer(question((bench.image,), TEXTS), NEVER, bench.router.deadline())
+
+    assert outcome.models["fast"] == FAST_MODEL.identity

@@ -264,3 +264,27 @@ async def test_encrypted_connection_is_taken_over_too(tmp_path: Path, open_store
 
         server.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         await find_again(store, KEYS)
+
+
+@pytest.mark.parametrize(
+    "reply", [b"-MOVED 1 x\r\n", b"-ASK\r\n", b">0\r\n", b">1\r\n$1\r\n\xff\r\n", b"%1\r\n*0\r\n:1\r\n"]
+)
+async def test_strange_handshake_is_an_outage(reply: bytes) -> None:
+    """Whatever redis-py makes of it: the link lives on and tries again."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while await reader.read(1 << 16):
+                writer.write(reply)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    store = open_redis(f"redis://:word@127.0.0.1:{port}/1", CacheConfig(connect_timeout_s=0.2), OpenGate())
+
+    assert not await store.wait_connected(0.3)
+    assert store.is_alive
+    assert await store.get_many([b"key"]) == [None]
+    await store.close()
+    await asyncio.sleep(0.05)  # the server's own end closes
+    server.close()

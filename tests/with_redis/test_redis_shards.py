@@ -11,6 +11,7 @@ import pytest
 from cache.config import CacheConfig
 from cache.open import load_secret, open_cache
 from cache.redis_address import shard_name
+from cache.redis_secret import share_secret
 from cache.redis_store import open_redis
 from cache.rendezvous import Rendezvous
 from cache.sharded_store import ShardedStore
@@ -176,3 +177,19 @@ async def test_routers_that_begin_together_share_one_secret(servers: list[RedisS
     orders = [make_config(servers), make_config(servers[::-1])] * 4
 
     assert len(set(await asyncio.gather(*[load_secret(config) for config in orders]))) == 1
+
+
+@pytest.mark.parametrize("hung", [0, 1, 2])
+@pytest.mark.parametrize("is_new", [True, False])
+async def test_shard_that_takes_no_writes_keeps_nobody_from_the_secret(
+    servers: list[RedisServer], hung: int, *, is_new: bool
+) -> None:
+    """It answers PING and GET, and then no more: the others hold the secret, or take it."""
+    config = make_config(servers)
+    secret = b"s" * 32 if is_new else await load_secret(config)
+    servers[hung].call("CLIENT", "PAUSE", "3000", "WRITE")
+
+    found = await share_secret(config, secret)
+
+    assert found == secret
+    servers[hung].call("CLIENT", "UNPAUSE")
