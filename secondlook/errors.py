@@ -8,6 +8,7 @@ SecondlookError
 ├── ServiceLost            a running service lost a process that it can't do without
 │   └── StoppedAtOnce      a second signal cut the orderly stop short
 ├── QueryFailed            a question to a service got no usable answer
+├── BenchFailed            no engine could be measured
 └── DemoFailed             the demonstration did not show what it is there to show
 """
 
@@ -42,6 +43,10 @@ class StoppedAtOnce(ServiceLost):
 
 class QueryFailed(SecondlookError):
     """Raised when a service can't be reached or answers with an error."""
+
+
+class BenchFailed(SecondlookError):
+    """Raised when no engine can run the model that was to be measured; the message has each one's reason."""
 
 
 class DemoFailed(SecondlookError):

@@ -1,10 +1,12 @@
 """What an operator may set for one tier."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Precision = Literal["fp32", "fp16", "bf16"]
+EngineName = Literal["torch", "torch-compile", "onnxruntime", "onnxruntime-int8"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
 
 class _Strict(BaseModel):
@@ -37,6 +39,22 @@ class ModelConfig(_Strict):
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="`cpu`, `cuda`, `cuda:1`.")
     precision: Precision = Field(default="fp32", description="Number format the model computes in.")
     threads: int = Field(default=1, ge=1, le=256, description="CPU threads of one replica's encoder.")
+    engine: EngineName = Field(
+        default="torch",
+        description="What runs the model: `torch`; `torch-compile` (slow to start, CUDA graphs on a GPU); "
+        "`onnxruntime` and `onnxruntime-int8` (CPU, fp32, the extra `onnx`). `secondlook bench engine` measures them.",
+    )
+
+    @property
+    def number_format(self) -> Literal["fp32", "fp16", "bf16", "int8"]:
+        """What embeddings are computed in, and so stored under: those of int8 are others than those of fp32."""
+        return "int8" if self.engine == "onnxruntime-int8" else self.precision
+
+    @model_validator(mode="after")
+    def _engine_takes_the_model(self) -> Self:
+        if self.engine.startswith("onnxruntime") and (self.device, self.precision) != ("cpu", "fp32"):
+            raise ValueError(f"engine: {self.engine} runs on `device: cpu` and takes `precision: fp32`")
+        return self
 
     @model_validator(mode="after")
     def _weights_are_named(self) -> Self:

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 RANDOM_WEIGHTS_SEED = 0
 # Texts of different lengths, on which cutting a batch to its longest text has to prove itself exact.
 CUT_PROBES = ("a", "a red circle", "two small blue squares left of a big yellow star")
+ANY_BATCH = BatchConfig()
 
 
 class Encoder:
@@ -39,7 +40,7 @@ class Encoder:
     embeddings are to torch's.
     """
 
-    def __init__(self, config: ModelConfig, limits: ImageLimits, batch: BatchConfig = BatchConfig()) -> None:
+    def __init__(self, config: ModelConfig, limits: ImageLimits, batch: BatchConfig = ANY_BATCH) -> None:
         torch.set_num_threads(config.threads)
         self._device = torch.device(config.device)
         self._limits = limits
@@ -56,7 +57,7 @@ class Encoder:
             texts=[self.prepare_text(text) for text in CUT_PROBES],
         )
         self.text_tower = self._engine.text_tower
-        self._model = model if self._engine.holds_model else None
+        self._model: Any = model if self._engine.holds_model else None
 
     def prepare_image(self, data: bytes) -> torch.Tensor:
         """Decode and transform one encoded image: float32 tensor, shape (3, height, width).

@@ -35,7 +35,7 @@ class TierReplica:
         from tiers.encoder import Encoder  # noqa: PLC0415
 
         self._config = config
-        self._encoder = Encoder(config.model, config.images)
+        self._encoder = Encoder(config.model, config.images, config.batch)
         self._encoder.warm_up()
         self._preparation = ThreadPoolExecutor(config.batch.preprocess_threads, "prepare")
         self._slot = EncoderSlot(ThreadPoolExecutor(1, "encode"))
