@@ -19,7 +19,7 @@ from cache.redis_secret import share_secret
 from cache.redis_store import open_redis
 from cache.sharded_store import ShardedStore
 from cache.store import Gate, Store
-from cache.two_level import Cached, EmbeddingCache, cached_bytes
+from cache.two_level import EmbeddingCache, Stored, stored_bytes
 
 SECRET_BYTES = 32
 
@@ -37,8 +37,8 @@ async def open_cache(
         redis_password: Password of Redis, where it needs one that the URL does not hold.
         secret: The deployment's hash secret, which is then kept alive in Redis beside the cache.
     """
-    local: LocalStore[Cached] = LocalStore(
-        config.l1_bytes, size_of=cached_bytes, ttl_s=config.l1_ttl_s, ttl_jitter=config.l1_ttl_jitter
+    local: LocalStore[Stored] = LocalStore(
+        config.l1_bytes, size_of=stored_bytes, ttl_s=config.l1_ttl_s, ttl_jitter=config.l1_ttl_jitter
     )
     shared: Store | None = None
     if config.is_redis:

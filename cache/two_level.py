@@ -13,7 +13,7 @@ from cache.local_lru import LocalStore
 from cache.store import Store, StoreCounts
 from cache.write_behind import Entry, WriteBehind
 
-__all__ = ["CacheCounts", "Cached", "EmbeddingCache", "Entry", "Lookup", "Stored", "cached_bytes"]
+__all__ = ["CacheCounts", "EmbeddingCache", "Entry", "Lookup", "Stored", "stored_bytes"]
 
 CLOSE_TIMEOUT_S = 2.0
 # What nobody has stored yet is not asked for again at once. Only in this process: a shared note of absences would
@@ -49,13 +49,9 @@ class CacheCounts:
     shared: StoreCounts
 
 
-Cached = Stored
-"""What the in-process level keeps; its vector owns its memory."""
-
-
-def cached_bytes(cached: Cached) -> int:
-    """Return the memory of a vector in the in-process level, in bytes."""
-    return cached.vector.nbytes
+def stored_bytes(stored: Stored) -> int:
+    """Return the memory of a vector in the in-process level, in bytes; it is the vector's own."""
+    return stored.vector.nbytes
 
 
 class EmbeddingCache:
@@ -66,7 +62,7 @@ class EmbeddingCache:
     """
 
     def __init__(
-        self, local: LocalStore[Cached], shared: Store | None, codec: Codec, *, write_queue_items: int = 8192
+        self, local: LocalStore[Stored], shared: Store | None, codec: Codec, *, write_queue_items: int = 8192
     ) -> None:
         self._local = local
         self._has_local = local.max_bytes > 0

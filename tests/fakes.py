@@ -15,7 +15,7 @@ from cache.codec import Codec
 from cache.keys import ContentHasher
 from cache.local_lru import LocalStore
 from cache.store import Store
-from cache.two_level import Cached, EmbeddingCache, cached_bytes
+from cache.two_level import EmbeddingCache, Stored, stored_bytes
 from router.api import Api, Service
 from router.breaker import BreakerConfig, CircuitBreaker
 from router.cascade import Cascade
@@ -199,7 +199,7 @@ def question(
 
 def make_cache(l1_bytes: int = 2**20, shared: Store | None = None) -> EmbeddingCache:
     """A cache in this process, over a shared store or alone."""
-    local: LocalStore[Cached] = LocalStore(l1_bytes, size_of=cached_bytes)
+    local: LocalStore[Stored] = LocalStore(l1_bytes, size_of=stored_bytes)
     return EmbeddingCache(local, shared, Codec())
 
 

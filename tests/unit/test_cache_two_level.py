@@ -9,7 +9,7 @@ import pytest
 from cache.codec import Codec
 from cache.local_lru import LocalStore
 from cache.store import Store, StoreCounts
-from cache.two_level import Cached, EmbeddingCache, Entry, Lookup, Stored, cached_bytes
+from cache.two_level import EmbeddingCache, Entry, Lookup, Stored, stored_bytes
 from cache.write_behind import FLUSH_ITEMS
 
 DIM = 16
@@ -73,7 +73,7 @@ class ShyStore(MemoryStore):
 
 def make_cache(shared: Store | None, *, l1_bytes: int = 1 << 20, write_queue_items: int = 1000) -> EmbeddingCache:
     """Return a cache with an empty in-process level."""
-    local: LocalStore[Cached] = LocalStore(l1_bytes, size_of=cached_bytes)
+    local: LocalStore[Stored] = LocalStore(l1_bytes, size_of=stored_bytes)
     return EmbeddingCache(local, shared, Codec("float32"), write_queue_items=write_queue_items)
 
 
