@@ -1,13 +1,12 @@
 """Group items of many callers into runs of one encoder.
 
 An item waits only while the encoder is busy: what arrives meanwhile becomes the next run. So the wait is zero when
-idle, and the batch size follows the load.
+idle, and the batch size follows the load. Warm-up traffic yields to live traffic (`ClassShares`).
 """
 
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -15,11 +14,15 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from tiers.batch_queue import Batch, BatchQueue
+from tiers.class_shares import ClassShares
 from tiers.errors import BadItem, TierError
-from tiers.messages import FloatMatrix
+from tiers.messages import FloatMatrix, TrafficClass
+from tiers.moving_mean import MovingMean
 
 logger = logging.getLogger(__name__)
 Payload = TypeVar("Payload")
+DEFAULT_WARM_UP_SHARE = 0.1
 Row = np.ndarray[tuple[int], np.dtype[np.float32]]
 
 
@@ -32,9 +35,10 @@ class _Item(Generic[Payload]):
 
 @dataclass(slots=True)
 class EncoderSlot:
-    """The one encoder of a replica: its thread, and the lock that lets one modality at a time run on it."""
+    """The one encoder of a replica: its thread, the lock that lets one modality at a time run on it, its shares."""
 
     thread: Executor
+    shares: ClassShares = field(default_factory=lambda: ClassShares(DEFAULT_WARM_UP_SHARE))
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     running_since: float | None = None
 
@@ -51,13 +55,17 @@ class Batcher(Generic[Payload]):
     """Queue of one modality's items before the encoder."""
 
     def __init__(
-        self, encode: Callable[[Sequence[Payload]], FloatMatrix], slot: EncoderSlot, *, max_items: int
+        self,
+        encode: Callable[[Sequence[Payload]], FloatMatrix],
+        slot: EncoderSlot,
+        *,
+        max_items: int,
     ) -> None:
         self._encode = encode
         self._slot = slot
-        self._max_items = max_items
-        self._waiting: deque[_Item[Payload]] = deque()
+        self._waiting: BatchQueue[_Item[Payload]] = BatchQueue(max_items, slot.shares)
         self._moved_at = time.monotonic()
+        self._run_s = MovingMean()
         self._arrived = asyncio.Event()
         self._loop = asyncio.create_task(self._run())
         self._loop.add_done_callback(self._fail_all)
@@ -66,15 +74,20 @@ class Batcher(Generic[Payload]):
         return len(self._waiting)
 
     @property
+    def run_s(self) -> float:
+        """What a batch has lately taken on the encoder, in seconds."""
+        return self._run_s.value
+
+    @property
     def is_alive(self) -> bool:
         """Whether the loop that serves this queue still runs."""
         return not self._loop.done()
 
     def is_stuck(self, now: float, limit_s: float) -> bool:
         """Whether items have waited for longer than `limit_s` seconds without a batch being taken."""
-        return bool(self._waiting) and now - self._moved_at > limit_s
+        return len(self._waiting) > 0 and now - self._moved_at > limit_s
 
-    def submit(self, payload: Payload, deadline: float) -> asyncio.Future[Row]:
+    def submit(self, payload: Payload, deadline: float, traffic: TrafficClass = "live") -> asyncio.Future[Row]:
         """Queue one item; its vector comes later, or `BadItem`. `deadline` is on the monotonic clock."""
         vector: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
         if self._loop.done():
@@ -82,7 +95,7 @@ class Batcher(Generic[Payload]):
             return vector
         if not self._waiting:
             self._moved_at = time.monotonic()
-        self._waiting.append(_Item(payload, deadline, vector))
+        self._waiting.put(_Item(payload, deadline, vector), traffic)
         self._arrived.set()
         return vector
 
@@ -95,20 +108,17 @@ class Batcher(Generic[Payload]):
             await self._arrived.wait()
             async with self._slot.lock:
                 batch = self._take(time.monotonic())
-                if batch:
-                    await self._encode_or_split(batch)
+                if batch.items:
+                    began = time.monotonic()
+                    await self._encode_or_split(batch.items)
+                    took_s = time.monotonic() - began
+                    self._run_s.add(took_s)
+                    self._slot.shares.ran(batch.traffic, took_s)
+            await asyncio.sleep(0)  # where nothing was due here, it is another queue's turn
 
-    def _take(self, now: float) -> list[_Item[Payload]]:
+    def _take(self, now: float) -> Batch[_Item[Payload]]:
         self._moved_at = now
-        batch: list[_Item[Payload]] = []
-        while self._waiting and len(batch) < self._max_items:
-            item = self._waiting.popleft()
-            if item.vector.done():
-                continue
-            if item.deadline <= now:
-                item.vector.set_exception(BadItem("expired", "deadline passed before encoding"))
-                continue
-            batch.append(item)
+        batch = self._waiting.take(now, lambda item: _is_wanted(item, now))
         if not self._waiting:
             self._arrived.clear()
         return batch
@@ -124,14 +134,25 @@ class Batcher(Generic[Payload]):
                 parts += _halve_or_fail(part, error)
             except BaseException:
                 for unfinished in (part, *parts):  # the loop ends here, and `_fail_all` tells who waits
-                    self._waiting.extend(unfinished)
+                    for item in unfinished:
+                        self._waiting.put(item, "live")
                 raise
 
     def _fail_all(self, loop: asyncio.Task[None]) -> None:
         if not loop.cancelled():
             logger.error("batching loop ended", exc_info=loop.exception())
-        while self._waiting:
-            _fail(self._waiting.popleft(), TierError("the batching loop has ended"))
+        for item in self._waiting.drain():
+            _fail(item, TierError("the batching loop has ended"))
+
+
+def _is_wanted(item: _Item[Payload], now: float) -> bool:
+    """Whether somebody still waits for the item; one whose time is up is told so."""
+    if item.vector.done():
+        return False
+    if item.deadline <= now:
+        item.vector.set_exception(BadItem("expired", "deadline passed before encoding"))
+        return False
+    return True
 
 
 def _halve_or_fail(part: list[_Item[Payload]], error: Exception) -> list[list[_Item[Payload]]]:

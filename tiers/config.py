@@ -102,6 +102,13 @@ class BatchConfig(_Strict):
     max_queued_items: int = Field(
         default=1024, ge=1, description="Items waiting in one replica; further ones are shed."
     )
+    warm_up_share: float = Field(
+        default=0.1,
+        gt=0,
+        le=0.5,
+        description="Share of a busy encoder, and of the queue before it, which warm-up traffic gets. It takes more "
+        "only where no live item waits.",
+    )
     preprocess_threads: int = Field(default=1, ge=1, le=64, description="Threads that decode and tokenize.")
 
 

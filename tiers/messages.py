@@ -1,6 +1,7 @@
 """What travels between a router and a replica: a few flat fields, bytes for vectors, cheap to pickle."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 from tiers.errors import ItemCode
 
 FloatMatrix = NDArray[np.float32]
+# Warm-up gets a small share of each tier and yields to live traffic.
+TrafficClass = Literal["live", "warm_up"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class EncodeCall:
     images: tuple[bytes, ...]
     texts: tuple[str, ...]
     budget_s: float
+    traffic: TrafficClass = "live"
 
     def __len__(self) -> int:
         return len(self.images) + len(self.texts)
@@ -65,8 +69,8 @@ class EncodeReply:
     vectors: bytes
     token_counts: tuple[int, ...]
     failures: tuple[ItemFailure, ...] = field(default=())
-    queue_ms: float = 0.0
     encode_ms: float = 0.0
+    service_ms: float = 0.0
 
     def matrix(self) -> FloatMatrix:
         """The vectors as a read-only array, shape (items, dimension)."""

@@ -5,6 +5,7 @@ import itertools
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,10 +13,12 @@ from ray import serve
 from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 
 from tiers.batcher import Batcher, EncoderSlot, Row
+from tiers.class_shares import ClassShares
 from tiers.config import TierConfig
 from tiers.errors import BadItem, ReplicaOverloaded, TierError
 from tiers.health import Canary, check_free_memory
-from tiers.messages import EncodeCall, EncodeReply, ItemFailure, ModelDescription
+from tiers.messages import EncodeCall, EncodeReply, ItemFailure, ModelDescription, TrafficClass
+from tiers.moving_mean import MovingMean
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +28,15 @@ if TYPE_CHECKING:
 
 # A hop to a preparing thread and back costs as much as tokenizing ten captions.
 TEXTS_PER_HOP = 32
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """On what terms a call's items are prepared and queued; `deadline` is on the monotonic clock."""
+
+    deadline: float
+    traffic: TrafficClass
+    turn: asyncio.Semaphore
 
 
 class TierReplica:
@@ -38,11 +50,17 @@ class TierReplica:
         self._encoder = Encoder(config.model, config.images, config.batch)
         self._encoder.warm_up()
         self._preparation = ThreadPoolExecutor(config.batch.preprocess_threads, "prepare")
-        self._slot = EncoderSlot(ThreadPoolExecutor(1, "encode"))
+        self._slot = EncoderSlot(ThreadPoolExecutor(1, "encode"), ClassShares(config.batch.warm_up_share))
         self._canary = Canary(self._encoder.answer_canary, self._slot, config.health)
         self._images: Batcher[torch.Tensor] | None = None
         self._texts: Batcher[TokenizedText] | None = None
-        self._admitted = 0
+        self._preparation_s = MovingMean()
+        self._admitted: dict[TrafficClass, int] = {"live": 0, "warm_up": 0}
+
+    @property
+    def held_items(self) -> int:
+        """Items of calls that were admitted and are not answered yet."""
+        return sum(self._admitted.values())
 
     async def describe(self) -> ModelDescription:
         """What a router has to know of this tier's model."""
@@ -54,14 +72,14 @@ class TierReplica:
         Raises:
             ReplicaOverloaded: The replica would hold more items than its bound; nothing of the call was begun.
         """
-        if self._admitted + len(call) > self._config.batch.max_queued_items:
-            raise ReplicaOverloaded(f"{self._admitted} items are waiting")
-        self._admitted += len(call)
+        self._admit(call)
         started = time.monotonic()
+        # Few of a call's items stand in the queue of the preparing threads at once, so that calls take turns there.
+        turn = asyncio.Semaphore(self._config.batch.preprocess_threads + 1)
         try:
-            rows = await self._encode_items(call, started + call.budget_s)
+            rows = await self._encode_items(call, _Terms(started + call.budget_s, call.traffic, turn))
         finally:
-            self._admitted -= len(call)
+            self._admitted[call.traffic] -= len(call)
         return self._reply(call, rows, (time.monotonic() - started) * 1e3)
 
     async def check_health(self) -> None:
@@ -82,39 +100,52 @@ class TierReplica:
         check_free_memory(self._encoder.free_memory_share(), health.min_free_memory)
         self._canary.check(now)
 
-    async def _encode_items(self, call: EncodeCall, deadline: float) -> list[tuple[Row, int] | BaseException]:
+    def _admit(self, call: EncodeCall) -> None:
+        """Count a call's items; of the places, warm-up has its share, or room for one call."""
+        batch, held = self._config.batch, self._admitted
+        is_full = self.held_items + len(call) > batch.max_queued_items
+        if call.traffic == "warm_up":
+            is_full |= (
+                held["warm_up"] > 0 and held["warm_up"] + len(call) > batch.max_queued_items * batch.warm_up_share
+            )
+        if is_full:
+            raise ReplicaOverloaded(f"{self.held_items} items are waiting")
+        held[call.traffic] += len(call)
+
+    async def _encode_items(self, call: EncodeCall, terms: _Terms) -> list[tuple[Row, int] | BaseException]:
         images, texts = self._batchers()
-        # Few of a call's items stand in the queue of the preparing threads at once, so that calls take turns there.
-        turn = asyncio.Semaphore(self._config.batch.preprocess_threads + 1)
         rows = asyncio.gather(
-            *[self._encode_image(images, data, deadline, turn) for data in call.images], return_exceptions=True
+            *[self._encode_image(images, data, terms) for data in call.images], return_exceptions=True
         )
         slices = [call.texts[first : first + TEXTS_PER_HOP] for first in range(0, len(call.texts), TEXTS_PER_HOP)]
-        encoded = await asyncio.gather(*[self._encode_texts(texts, some, deadline, turn) for some in slices])
+        encoded = await asyncio.gather(*[self._encode_texts(texts, some, terms) for some in slices])
         return [*await rows, *itertools.chain.from_iterable(encoded)]
 
-    async def _encode_image(
-        self, batcher: "Batcher[torch.Tensor]", data: bytes, deadline: float, turn: asyncio.Semaphore
-    ) -> tuple[Row, int]:
+    async def _encode_image(self, batcher: "Batcher[torch.Tensor]", data: bytes, terms: _Terms) -> tuple[Row, int]:
         loop = asyncio.get_running_loop()
-        async with turn:
-            picture = await loop.run_in_executor(self._preparation, self._prepare_image, data, deadline)
-        return await batcher.submit(picture, deadline), 0
+        async with terms.turn:
+            picture = await loop.run_in_executor(self._preparation, self._prepare_image, data, terms.deadline)
+        return await batcher.submit(picture, terms.deadline, terms.traffic), 0
 
     async def _encode_texts(
-        self, batcher: "Batcher[TokenizedText]", texts: Sequence[str], deadline: float, turn: asyncio.Semaphore
+        self, batcher: "Batcher[TokenizedText]", texts: Sequence[str], terms: _Terms
     ) -> list[tuple[Row, int] | BaseException]:
         """Embed a few texts; each one's result, or its own error."""
         loop = asyncio.get_running_loop()
-        async with turn:
-            prepared = await loop.run_in_executor(self._preparation, self._prepare_texts, texts, deadline)
-        waiting = [batcher.submit(one, deadline) for one in prepared if not isinstance(one, BadItem)]
+        async with terms.turn:
+            prepared = await loop.run_in_executor(self._preparation, self._prepare_texts, texts, terms.deadline)
+        waiting = [
+            batcher.submit(one, terms.deadline, terms.traffic) for one in prepared if not isinstance(one, BadItem)
+        ]
         rows = iter(await asyncio.gather(*waiting, return_exceptions=True))
         return [one if isinstance(one, BadItem) else _with_count(next(rows), one.token_count) for one in prepared]
 
     def _prepare_image(self, data: bytes, deadline: float) -> "torch.Tensor":
         _refuse_expired(deadline)
-        return self._encoder.prepare_image(data)
+        began = time.monotonic()
+        picture = self._encoder.prepare_image(data)
+        self._preparation_s.add(time.monotonic() - began)
+        return picture
 
     def _prepare_texts(self, texts: Sequence[str], deadline: float) -> "list[TokenizedText | BadItem]":
         return [self._prepare_text(text, deadline) for text in texts]
@@ -153,7 +184,14 @@ class TierReplica:
             token_counts=tuple(token_counts[len(call.images) :]),
             failures=tuple(failures),
             encode_ms=total_ms,
+            service_ms=self._service_s(call) * 1e3,
         )
+
+    def _service_s(self, call: EncodeCall) -> float:
+        """What an item of this call's kinds takes where nothing is before it, in seconds."""
+        images, texts = self._batchers()
+        image_s = self._preparation_s.value + images.run_s if call.images else 0.0
+        return max(image_s, texts.run_s if call.texts else 0.0)
 
 
 def tier_deployment(name: str, config: TierConfig) -> serve.Application:

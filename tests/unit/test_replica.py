@@ -95,12 +95,43 @@ async def test_call_over_the_bound_is_refused_and_nothing_of_it_begun(replica: T
 
         with pytest.raises(ReplicaOverloaded):
             await replica.encode(EncodeCall((), ("a circle",) * 11, BUDGET_S))
-        admitted = replica._admitted
+        admitted = replica.held_items
     await first
 
     assert admitted == 30
-    assert replica._admitted == 0
+    assert replica.held_items == 0
     assert len((await replica.encode(EncodeCall((), ("a circle",) * 40, BUDGET_S))).matrix()) == 40
+
+
+async def test_warm_up_has_its_share_of_the_places_and_room_for_one_call(replica: TierReplica) -> None:
+    """A tenth of forty places, but never less than a call; live traffic finds the rest."""
+    warm_up = EncodeCall((), ("a star",) * 10, BUDGET_S, "warm_up")
+    async with replica._slot.lock:
+        first = asyncio.create_task(replica.encode(warm_up))
+        await asyncio.sleep(0)
+
+        with pytest.raises(ReplicaOverloaded):
+            await replica.encode(warm_up)
+        live = asyncio.create_task(replica.encode(EncodeCall((), ("a circle",) * 30, BUDGET_S)))
+        await asyncio.sleep(0)
+        held = replica.held_items
+    replies = await asyncio.gather(first, live)
+
+    assert held == 40
+    assert [len(reply.matrix()) for reply in replies] == [10, 30]
+
+
+async def test_reply_says_what_its_items_would_take_alone(replica: TierReplica) -> None:
+    """The time of a run, without the wait before it."""
+    await replica.encode(EncodeCall((picture(1),), (), BUDGET_S))
+    async with replica._slot.lock:
+        call = asyncio.create_task(replica.encode(EncodeCall((picture(2),), (), BUDGET_S)))
+        await asyncio.sleep(0.3)
+
+    reply = await call
+
+    assert reply.encode_ms > 300
+    assert 0 < reply.service_ms < 300
 
 
 async def test_call_whose_time_is_over_costs_nothing(replica: TierReplica) -> None:
@@ -116,12 +147,12 @@ async def test_cancelled_call_gives_its_place_back(replica: TierReplica) -> None
     async with replica._slot.lock:
         call = asyncio.create_task(replica.encode(EncodeCall((picture(1),), ("a star",), BUDGET_S)))
         await asyncio.sleep(0)
-        before = replica._admitted
+        before = replica.held_items
 
         call.cancel()
         await asyncio.wait([call])
 
-    assert (before, replica._admitted) == (2, 0)
+    assert (before, replica.held_items) == (2, 0)
     assert len((await replica.encode(EncodeCall((), ("a circle",), BUDGET_S))).failures) == 0
 
 

@@ -1,0 +1,59 @@
+"""What waits of one modality for an encoder, and what of it makes the next run. Pure: the clock is an argument."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
+
+from tiers.class_shares import ClassShares
+from tiers.messages import TrafficClass
+
+Item = TypeVar("Item")
+
+
+class Batch(NamedTuple, Generic[Item]):
+    """Items of one class for one run; none where nothing is due."""
+
+    items: list[Item]
+    traffic: TrafficClass
+
+
+class BatchQueue(Generic[Item]):
+    """Two classes of items, each in order of arrival; which is due, `shares` knows for all queues of an encoder.
+
+    A run that warm-up has while live traffic is about is short, so that a live item never waits long for its end.
+    """
+
+    def __init__(self, max_items: int, shares: ClassShares) -> None:
+        self._max_items = max_items
+        self._short_run = max(1, int(max_items * shares.share))
+        self._shares = shares
+        self._waiting: dict[TrafficClass, deque[Item]] = {"live": deque(), "warm_up": deque()}
+
+    def __len__(self) -> int:
+        return sum(len(waiting) for waiting in self._waiting.values())
+
+    def put(self, item: Item, traffic: TrafficClass) -> None:
+        """Add one item at the end of its class."""
+        self._waiting[traffic].append(item)
+        self._shares.arrived(traffic)
+
+    def take(self, now: float, is_wanted: Callable[[Item], bool]) -> Batch[Item]:
+        """Remove the items of the next run; one that nobody wants any more is dropped and takes no place."""
+        if self._waiting["warm_up"] and self._shares.warm_up_is_due():
+            count = self._max_items if self._shares.is_quiet(now) else self._short_run
+            return Batch(self._pop("warm_up", count, now, is_wanted), "warm_up")
+        return Batch(self._pop("live", self._max_items, now, is_wanted), "live")
+
+    def drain(self) -> list[Item]:
+        """Remove everything."""
+        return [item for traffic in self._waiting for item in self._pop(traffic, len(self), 0.0, lambda _: True)]
+
+    def _pop(self, traffic: TrafficClass, count: int, now: float, is_wanted: Callable[[Item], bool]) -> list[Item]:
+        waiting = self._waiting[traffic]
+        taken: list[Item] = []
+        while waiting and len(taken) < count:
+            item = waiting.popleft()
+            self._shares.left(traffic, now)
+            if is_wanted(item):
+                taken.append(item)
+        return taken
