@@ -77,6 +77,17 @@ class SingleFlight(Generic[V]):
                 future.set_exception(error)
                 future.exception()  # a waiter that went away shall not be logged as a lost exception
 
+    def leave(self, claim: Claim[V]) -> list[bytes]:
+        """Give a claim up and return the keys that nobody waits for any more; they are in flight no longer."""
+        abandoned: list[bytes] = []
+        for key, future in claim.futures.items():
+            future.cancel()
+            flight = self._flights.get(key, ())
+            if any(one is future for one in flight) and all(one.done() for one in flight):
+                del self._flights[key]
+                abandoned.append(key)
+        return abandoned
+
     def is_led_for(self, key: bytes, future: asyncio.Future[V]) -> bool:
         """Whether the key is still in flight under the claim that this future came from as its leader."""
         flight = self._flights.get(key)

@@ -44,6 +44,8 @@ from router.readiness import Readiness
 from router.readings import ListReader
 from router.schemas import EmbeddingsRequest, SimilarityRequest
 from router.status import service_status
+from router.traffic import traffic_class
+from tiers.messages import TrafficClass
 
 logger = logging.getLogger(__name__)
 Handler = Callable[[Request], Awaitable[Response]]
@@ -136,7 +138,8 @@ class Api:
         if not images.items or not texts.items:
             errors = texts.errors if images.items else images.errors
             raise errors[min(errors)]
-        question = Question(images.items, texts.items, body.threshold, body.tier, texts.name)
+        traffic = _traffic_class(request)
+        question = Question(images.items, texts.items, body.threshold, body.tier, texts.name, traffic)
         outcome = await service.cascade.answer(question, service.policy, deadline)
         return similarity_response(question, outcome, images, texts)
 
@@ -160,7 +163,7 @@ class Api:
         model = embedder.description
         cached = await embedder.cached(items)
         timings_ms = {"cache": (self._clock() - started) * 1e3}
-        embeddings = await _complete(embedder, items, cached, deadline)
+        embeddings = await _complete(embedder, items, cached, deadline, _traffic_class(request))
         if embedder.description != model and any(embedding is None for embedding in cached):
             raise Unavailable("the tier's model has just changed", retry_after_s=1)
         timings_ms["total"] = (self._clock() - started) * 1e3
@@ -219,11 +222,22 @@ class Api:
             raise InvalidRequest("X-Deadline-Ms: expected milliseconds above zero", "X-Deadline-Ms") from error
 
 
+def _traffic_class(request: Request) -> TrafficClass:
+    try:
+        return traffic_class(request.header(b"x-traffic-class"))
+    except ValueError as error:
+        raise InvalidRequest("X-Traffic-Class: expected live or warm-up", "X-Traffic-Class") from error
+
+
 async def _complete(
-    embedder: Embedder, items: list[Item], cached: list[Embedding | None], deadline: Deadline
+    embedder: Embedder,
+    items: list[Item],
+    cached: list[Embedding | None],
+    deadline: Deadline,
+    traffic: TrafficClass,
 ) -> list[Embedding]:
     missing = [i for i, embedding in enumerate(cached) if embedding is None]
-    results = await embedder.encode([items[i] for i in missing], deadline) if missing else []
+    results = await embedder.encode([items[i] for i in missing], deadline, traffic) if missing else []
     complete = list(cached)
     for i, result in zip(missing, results, strict=True):
         if isinstance(result, ApiError):

@@ -29,6 +29,9 @@ class BreakerConfig(BaseModel):
         gt=0,
         description="Time which the breaker stays open before it lets a probe through, in seconds.",
     )
+    slow_call_s: float = Field(
+        default=20.0, gt=0, description="Seconds after which an answer, however good, counts as a failure."
+    )
     probe_timeout_s: float = Field(
         default=5.0, gt=0, description="Time after which a probe without a report counts as lost, in seconds."
     )
@@ -104,9 +107,11 @@ class CircuitBreaker:
         self._probe_since = now
         return True
 
-    def succeeded(self, now: float) -> None:
-        """Report that a call was answered well; closes a half-open breaker."""
-        if self._opened_at is None:
+    def succeeded(self, now: float, took_s: float = 0.0) -> None:
+        """Report that a call was answered well; closes a half-open breaker. One that took too long has failed."""
+        if took_s > self._config.slow_call_s:
+            self.failed(now)
+        elif self._opened_at is None:
             self._failures_in_a_row = 0
             self._window.add(now, failed=False)
         elif self._probe_since is not None:

@@ -182,7 +182,8 @@ class Cascade:
         if not missing:
             return
         began = self._clock()
-        results = await embedder.encode([comparison.items[i] for i in missing], deadline or run.deadline)
+        wanted = [comparison.items[i] for i in missing]
+        results = await embedder.encode(wanted, deadline or run.deadline, run.question.traffic)
         if embedder.description != comparison.model:
             # Rolled to another model meanwhile: what was cached and what was encoded can't be compared.
             results = [Unavailable("the tier's model has just changed", retry_after_s=1) for _ in missing]

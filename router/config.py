@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cache.config import CacheConfig
+from router.admission import AdmissionConfig
 from router.breaker import BreakerConfig
 from router.policy import Policy
 from tiers.config import AutoscalingConfig, ResourcesConfig, TierConfig
@@ -35,6 +36,13 @@ class LimitsConfig(_Strict):
     text_chars: int = Field(default=4096, ge=1, description="Characters of one text.")
 
 
+class TierAdmissionConfig(_Strict):
+    """What one router replica holds for each tier, and whom it refuses."""
+
+    fast: AdmissionConfig = AdmissionConfig()
+    accurate: AdmissionConfig = AdmissionConfig()
+
+
 class RouterConfig(_Strict):
     """The router deployment and its bounds."""
 
@@ -45,9 +53,6 @@ class RouterConfig(_Strict):
     )
     max_in_flight: int = Field(
         default=1500, ge=1, description="Requests one router replica works on; the next is answered 503."
-    )
-    max_pending_items: int = Field(
-        default=2048, ge=1, description="Items waiting for or at one tier, per router replica; more are shed."
     )
     calls_in_flight: int = Field(
         default=4, ge=1, description="Calls to one tier in progress at once; misses gather meanwhile."
@@ -65,6 +70,7 @@ class RouterConfig(_Strict):
         description="Seconds a call to a tier must have had for its time-out to count against the tier's breaker: a "
         "caller's tiny deadline is no fault of the tier.",
     )
+    admission: TierAdmissionConfig = TierAdmissionConfig()
     breaker: BreakerConfig = BreakerConfig()
     cache_breaker: BreakerConfig = BreakerConfig()
 

@@ -17,8 +17,9 @@ from router.errors import ApiError, DeadlineExceeded, InternalError, Unavailable
 from router.items import Item
 from router.space import Space
 from router.space_memory import SpaceMemory
-from router.tier_calls import Encoded, TierCalls
-from tiers.messages import ModelDescription
+from router.tier_calls import TierCalls
+from router.tier_reply import Encoded
+from tiers.messages import ModelDescription, TrafficClass
 
 FloatVector = NDArray[np.float32]
 # Of lists of texts that come again and again, as matrices: some hundred lists of a hundred texts.
@@ -55,7 +56,9 @@ class Embedder:
         self._clock = clock
         self._space: Space | None = None
         self._memory: SpaceMemory | None = None
-        self._flight: SingleFlight[Embedding] = SingleFlight()
+        # A live request never waits for what was asked at warm-up's pace.
+        self._flights: dict[TrafficClass, SingleFlight[Embedding]] = {"live": SingleFlight(), "warm_up": SingleFlight()}
+        self._answers: dict[tuple[TrafficClass, bytes], asyncio.Future[Encoded]] = {}
 
     @property
     def calls(self) -> TierCalls:
@@ -75,7 +78,7 @@ class Embedder:
     @property
     def joins(self) -> int:
         """Items that were answered by another request's computation."""
-        return self._flight.joins
+        return sum(flight.joins for flight in self._flights.values())
 
     @property
     def model_id(self) -> str | None:
@@ -107,40 +110,55 @@ class Embedder:
         """What the cache has of these items."""
         return self.found(items, await self._cache.get_many(self.lookups(items)) or [None] * len(items))
 
-    async def encode(self, items: Sequence[Item], deadline: Deadline) -> list[Embedding | ApiError]:
+    async def encode(
+        self, items: Sequence[Item], deadline: Deadline, traffic: TrafficClass = "live"
+    ) -> list[Embedding | ApiError]:
         """Embed items that the cache has not, each once however many ask for it at the same time.
 
-        One item's error is its result; nothing is raised.
+        One item's error is its result; nothing is raised. A call that is cancelled stops the work for what nobody
+        else waits for.
         """
         space = self._space
         if space is None:
             return [Unavailable("the tier has not come up yet", retry_after_s=1) for _ in items]
-        results, followed = await self._encode_once(space, items, deadline)
+        results, followed = await self._encode_once(space, items, deadline, traffic)
         for _ in range(MOST_LEADERS):
             # The one who led this item had less time than we have: ask anew, in the end as its leader.
             expired = [index for index in followed if isinstance(results[index], DeadlineExceeded)]
             if not expired or deadline.is_past(self._clock()):
                 break
-            retried, again = await self._encode_once(space, [items[index] for index in expired], deadline)
+            retried, again = await self._encode_once(space, [items[index] for index in expired], deadline, traffic)
             for index, result in zip(expired, retried, strict=True):
                 results[index] = result
             followed = [expired[place] for place in again]
         return results
 
     async def _encode_once(
-        self, space: Space, items: Sequence[Item], deadline: Deadline
+        self, space: Space, items: Sequence[Item], deadline: Deadline, traffic: TrafficClass
     ) -> tuple[list[Embedding | ApiError], list[int]]:
         """Results in order, and the places of those that another call led."""
-        claim = self._flight.claim(space.key(item) for item in items if item.content is not None)
+        flight = self._flights[traffic]
+        claim = flight.claim(space.key(item) for item in items if item.content is not None)
         led = set(claim.led)
         leading = [item for item in items if item.content is not None and space.key(item) in led]
-        self._lead(space, _unique(leading, space), deadline)
+        self._lead(space, _unique(leading, space), deadline, traffic)
         if claim.futures:
-            await asyncio.wait(claim.futures.values(), timeout=deadline.left_s(self._clock()))
+            try:
+                await asyncio.wait(claim.futures.values(), timeout=deadline.left_s(self._clock()))
+            except asyncio.CancelledError:  # the client went away
+                self._give_up(flight.leave(claim), traffic)
+                raise
         results = [self._result(claim.futures, space.key(item)) for item in items]
         return results, [place for place, item in enumerate(items) if space.key(item) not in led]
 
-    def _lead(self, space: Space, items: Sequence[Item], deadline: Deadline) -> None:
+    def _give_up(self, keys: Sequence[bytes], traffic: TrafficClass) -> None:
+        for key in keys:
+            answer = self._answers.get((traffic, key))
+            if answer is not None:
+                answer.cancel()
+
+    def _lead(self, space: Space, items: Sequence[Item], deadline: Deadline, traffic: TrafficClass) -> None:
+        flight = self._flights[traffic]
         # Between our lookup and our claim another flight may have ended: its vector is in the first level.
         found = self._cache.get_many_now(space.lookups(items))
         missing: list[Item] = []
@@ -148,23 +166,28 @@ class Embedder:
             if stored is None:
                 missing.append(item)
             else:
-                self._flight.resolve(space.key(item), _from_stored(stored))
+                flight.resolve(space.key(item), _from_stored(stored))
         if not missing:
             return
         try:
-            answers = self._calls.submit(missing, deadline)
+            answers = self._calls.submit(missing, deadline, traffic)
         except ApiError as error:
             for item in missing:
-                self._flight.fail(space.key(item), error)
+                flight.fail(space.key(item), error)
             return
         for item, answer in zip(missing, answers, strict=True):
-            answer.add_done_callback(functools.partial(self._land, space, item))
+            self._answers[traffic, space.key(item)] = answer
+            answer.add_done_callback(functools.partial(self._land, space, item, traffic))
 
-    def _land(self, space: Space, item: Item, answer: asyncio.Future[Encoded]) -> None:
-        key = space.key(item)
+    def _land(self, space: Space, item: Item, traffic: TrafficClass, answer: asyncio.Future[Encoded]) -> None:
+        key, flight = space.key(item), self._flights[traffic]
+        if self._answers.get((traffic, key)) is answer:
+            del self._answers[traffic, key]
+        if answer.cancelled():
+            return
         error = answer.exception()
         if error is not None:
-            self._flight.fail(key, error if isinstance(error, ApiError) else InternalError())
+            flight.fail(key, error if isinstance(error, ApiError) else InternalError())
             return
         encoded = answer.result()
         if encoded.revision != space.description.revision:
@@ -172,12 +195,10 @@ class Embedder:
             # the old model's name, and nothing is compared with what the old model has made.
             if self._space is space:
                 self._space = None
-            self._flight.fail(key, Unavailable("the tier's model has just changed", retry_after_s=1))
+            flight.fail(key, Unavailable("the tier's model has just changed", retry_after_s=1))
             return
         self._cache.put([Entry(key, encoded.vector, item.length or 0, encoded.token_count)])
-        self._flight.resolve(
-            key, Embedding(encoded.vector, encoded.token_count, is_hit=False, queue_ms=encoded.queue_ms)
-        )
+        flight.resolve(key, Embedding(encoded.vector, encoded.token_count, is_hit=False, queue_ms=encoded.queue_ms))
 
     def _result(self, futures: dict[bytes, asyncio.Future[Embedding]], key: bytes) -> Embedding | ApiError:
         future = futures.get(key)

@@ -15,6 +15,7 @@ from cache.errors import SecretUnavailable
 from cache.keys import ContentHasher
 from cache.open import load_secret, open_cache
 from cache.two_level import EmbeddingCache
+from router.admission import Admission
 from router.api import Api, Service
 from router.breaker import CircuitBreaker
 from router.cascade import Cascade
@@ -106,7 +107,8 @@ class RouterReplica:
     def _embedder(self, name: str, cache: EmbeddingCache) -> Embedder:
         config = self._args.router
         handle = ServeTierHandle(self._handles[name])
-        calls = TierCalls(handle, CircuitBreaker(config.breaker), config, time.monotonic)
+        bounds = config.admission.fast if name == "fast" else config.admission.accurate
+        calls = TierCalls(handle, CircuitBreaker(config.breaker), Admission(bounds), config, time.monotonic)
         return Embedder(calls, cache, self._args.cache.dtype)
 
     def _reader(self, secret: bytes) -> ListReader:

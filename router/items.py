@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import pybase64
 
 from cache.errors import InvalidKey
 from cache.keys import ContentHasher, parse_public_key, public_key
 from router.errors import ApiError, InvalidRequest, TooLarge
+from tiers.messages import Modality
 
-Modality = Literal["image", "text"]
 _FORMS = "an item is a string or an object with one of: text, image, image_url, key"
 
 

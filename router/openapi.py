@@ -34,6 +34,7 @@ from router.schemas import (
     SimilarityRequest,
     StatusAnswer,
 )
+from router.traffic import TRAFFIC_CLASSES
 
 _POST_ERRORS: tuple[type[ApiError], ...] = (
     InvalidRequest,
@@ -111,10 +112,17 @@ def _post(
         "schema": {"type": "integer", "minimum": 1},
         "description": "Milliseconds the answer may take.",
     }
+    traffic = {
+        "name": "X-Traffic-Class",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string", "enum": list(TRAFFIC_CLASSES)},
+        "description": "Warm-up yields to live traffic.",
+    }
     return {
         "post": {
             **operation,
-            "parameters": [*operation["parameters"], deadline],
+            "parameters": [*operation["parameters"], deadline, traffic],
             "requestBody": {"required": True, "content": content},
         }
     }

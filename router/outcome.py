@@ -7,6 +7,7 @@ from router.confidence import Verdict
 from router.errors import ApiError
 from router.items import Item
 from router.schemas import TierChoice
+from tiers.messages import TrafficClass
 
 TierName = Literal["fast", "accurate"]
 DegradedReason = Literal["accurate_shed", "accurate_open", "accurate_timeout", "budget"]
@@ -21,6 +22,7 @@ class Question(NamedTuple):
     tier: TierChoice
     texts_name: bytes
     """Names the texts, in order: their digests, joined."""
+    traffic: TrafficClass = "live"
 
     @property
     def has_decision(self) -> bool:

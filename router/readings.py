@@ -7,7 +7,8 @@ from typing import NamedTuple
 import cachebox
 
 from router.errors import ApiError
-from router.items import Item, ItemReader, Modality, read_all
+from router.items import Item, ItemReader, read_all
+from tiers.messages import Modality
 
 # What a remembered list costs besides its strings: per text the item and its digest.
 BYTES_PER_LIST, BYTES_PER_TEXT = 400, 350

@@ -216,12 +216,15 @@ class TierStatus(BaseModel):
     model: str | None
     breaker: Literal["closed", "open", "half_open"]
     held_items: int
+    limits: dict[str, int]
     single_flight_joins: int
     items: int
     calls: int
     shed: int
     timed_out: int
     unreachable: int
+    abandoned: int
+    refused: int
 
 
 class StatusAnswer(BaseModel):

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from cache.keys import EmbeddingSpace, namespace, storage_key
 from cache.two_level import Lookup
 from router.confidence import Scale
-from router.items import Item, Modality
-from tiers.messages import ModelDescription
+from router.items import Item
+from tiers.messages import Modality, ModelDescription
 
 MODALITIES: tuple[Modality, ...] = ("image", "text")
 

@@ -24,7 +24,8 @@ def _tier_status(embedder: Embedder) -> dict[str, Any]:
     return {
         "model": embedder.model_id,
         "breaker": calls.breaker.state(time.monotonic()).value,
-        "held_items": calls.held_items,
+        "held_items": calls.admission.held,
+        "limits": dict(calls.admission.limits),
         "single_flight_joins": embedder.joins,
         **asdict(calls.counts),
     }

@@ -1,47 +1,27 @@
-"""Send misses to one tier: gathered into calls, bounded, behind a breaker. Callers get a future an item.
+"""Send misses to one tier: admitted by count, gathered into calls, behind a breaker. Callers get a future an item.
 
-Calls are owned here and not by the requests that wait for them: a request that gives up cancels nobody's work.
+Calls are owned here and not by the requests that wait for them: a request that gives up cancels nobody else's work.
 """
 
 import asyncio
 import logging
-import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from router.admission import Admission
 from router.breaker import CircuitBreaker
 from router.config import RouterConfig
 from router.deadline import Deadline
-from router.errors import (
-    ApiError,
-    BadImage,
-    DeadlineExceeded,
-    InternalError,
-    Overloaded,
-    RouterError,
-    TooLarge,
-    Unavailable,
-    UnsupportedMedia,
-)
+from router.errors import ApiError, DeadlineExceeded, InternalError, Overloaded, RouterError, Unavailable
 from router.items import Item
-from tiers.errors import ItemCode
-from tiers.messages import EncodeCall, EncodeReply, ModelDescription
+from router.tier_queue import Pending, TierQueue
+from router.tier_reply import Encoded, call_for, read_reply
+from tiers.messages import EncodeCall, EncodeReply, ModelDescription, TrafficClass
 
 logger = logging.getLogger(__name__)
-
-_ITEM_ERRORS: dict[ItemCode, type[ApiError]] = {
-    "too_large": TooLarge,
-    "unsupported_media": UnsupportedMedia,
-    "bad_image": BadImage,
-    "expired": DeadlineExceeded,
-    "internal": InternalError,
-}
+WARM_UP_CALLS_IN_FLIGHT = 1
 
 
 class TierShed(RouterError):
@@ -68,16 +48,6 @@ class TierHandle(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """One embedding as a tier made it: float32, shape (dimension,), unit length."""
-
-    vector: NDArray[np.float32]
-    token_count: int
-    revision: str
-    queue_ms: float
-
-
 @dataclass(slots=True)
 class TierCounts:
     """What went to a tier since the router began: items, and calls by how they ended."""
@@ -87,14 +57,18 @@ class TierCounts:
     shed: int = 0
     timed_out: int = 0
     unreachable: int = 0
+    abandoned: int = 0
+    refused: int = 0
 
 
 @dataclass(slots=True)
-class _Pending:
-    item: Item
-    deadline: Deadline
-    submitted_at: float
-    answer: asyncio.Future[Encoded]
+class _Lane:
+    """One class of traffic: what waits, and the calls it has under way."""
+
+    traffic: TrafficClass
+    queue: TierQueue
+    most_calls: int
+    calls: set[asyncio.Task[None]] = field(default_factory=set)
 
 
 class TierCalls:
@@ -104,17 +78,20 @@ class TierCalls:
         self,
         handle: TierHandle,
         breaker: CircuitBreaker,
+        admission: Admission,
         config: RouterConfig,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._handle = handle
         self._breaker = breaker
-        self._config = config
+        self._admission = admission
+        self._patience_s = config.patience_s
         self._clock = clock
-        self._waiting: deque[deque[_Pending]] = deque()
-        self._calls: set[asyncio.Task[None]] = set()
-        self._held = 0
-        self._seconds_per_item = 0.0
+        calls: dict[TrafficClass, int] = {"live": config.calls_in_flight, "warm_up": WARM_UP_CALLS_IN_FLIGHT}
+        self._lanes = {
+            traffic: _Lane(traffic, TierQueue(config.items_per_call, config.bytes_per_call), most)
+            for traffic, most in calls.items()
+        }
         self._pump_is_due = False
         self._counts = TierCounts()
 
@@ -124,35 +101,48 @@ class TierCalls:
         return replace(self._counts)
 
     @property
-    def held_items(self) -> int:
-        """Items waiting for the tier or at it."""
-        return self._held
+    def admission(self) -> Admission:
+        """What is held for the tier, and how much may be."""
+        return self._admission
 
     @property
     def breaker(self) -> CircuitBreaker:
         """The breaker before this tier."""
         return self._breaker
 
-    def submit(self, items: Sequence[Item], deadline: Deadline) -> list[asyncio.Future[Encoded]]:
+    def submit(
+        self, items: Sequence[Item], deadline: Deadline, traffic: TrafficClass = "live"
+    ) -> list[asyncio.Future[Encoded]]:
         """Queue items that have content; each future ends with an embedding or an `ApiError`.
 
+        A future that is cancelled gives its item up: if it waits it is not sent, and a call of which all items were
+        given up is cancelled.
+
         Raises:
-            Overloaded: More items would be held than the bound allows.
+            Overloaded: More is held than the limits allow.
             Unavailable: The breaker is open.
         """
         now = self._clock()
-        if self._held + len(items) > self._config.max_pending_items:
-            raise Overloaded("too many items are waiting for this tier", retry_after_s=self._retry_after_s())
+        if not items:
+            return []
+        try:
+            submission = self._admission.admit([item.modality for item in items], traffic)
+        except Overloaded:
+            self._counts.refused += len(items)
+            raise
         if not self._breaker.allow(now):
+            for item in items:
+                self._admission.finished(submission, item.modality)
             raise Unavailable("the tier is not answering", retry_after_s=1)
         loop = asyncio.get_running_loop()
-        pending = [_Pending(item, deadline, now, loop.create_future()) for item in items]
-        if pending:
-            self._waiting.append(deque(pending))
-        self._held += len(pending)
-        if not self._pump_is_due:
-            self._pump_is_due = True
-            loop.call_soon(self._pump)  # one turn later, so that requests of the same turn share a call
+        seen: set[str] = set()
+        pending: list[Pending] = []
+        for item in items:
+            is_first = item.modality not in seen
+            seen.add(item.modality)
+            pending.append(Pending(item, deadline, now, submission, loop.create_future(), is_first))
+        self._lanes[traffic].queue.put(pending)
+        self._pump_soon()
         return [one.answer for one in pending]
 
     async def describe(self, timeout_s: float) -> ModelDescription:
@@ -165,156 +155,155 @@ class TierCalls:
 
     async def close(self) -> None:
         """Cancel what is in flight and fail what waits."""
-        while self._waiting:  # first, so that a call which ends makes no new one of them
-            self._fail_all(self._waiting.popleft(), Unavailable("the service is stopping"))
-        for call in list(self._calls):
+        for lane in self._lanes.values():  # queues first, so that a call which ends makes no new one of them
+            self._fail_all(lane.queue.drain(), Unavailable("the service is stopping"))
+        await asyncio.sleep(0)  # those that were just made take their first step, and can account for their end
+        calls = [call for lane in self._lanes.values() for call in lane.calls]
+        for call in calls:
             call.cancel()
-        await asyncio.gather(*self._calls, return_exceptions=True)
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    def _pump_soon(self) -> None:
+        """One turn later, so that requests of the same turn share a call."""
+        if not self._pump_is_due:
+            self._pump_is_due = True
+            asyncio.get_running_loop().call_soon(self._pump)
 
     def _pump(self) -> None:
         self._pump_is_due = False
-        while self._waiting and len(self._calls) < self._config.calls_in_flight:
-            group = self._take()
-            if group:
-                task = asyncio.create_task(self._send(group))
-                self._calls.add(task)
-                task.add_done_callback(self._call_done)
+        for lane in self._lanes.values():
+            while lane.queue and len(lane.calls) < lane.most_calls:
+                group = lane.queue.take(self._is_wanted)
+                if group:
+                    self._begin(lane, group)
 
-    def _call_done(self, task: asyncio.Task[None]) -> None:
-        self._calls.discard(task)
-        self._pump()
-
-    def _take(self) -> list[_Pending]:
-        """Items of the next call: one of each submission in turn, so that a long list keeps no short one waiting."""
-        group: list[_Pending] = []
-        size = 0
-        now = self._clock()
-        while self._waiting and len(group) < self._config.items_per_call:
-            submission = self._waiting[0]
-            size += _image_bytes(submission[0].item)
-            if group and size > self._config.bytes_per_call:
-                break
-            self._waiting.rotate(-1)
-            pending = submission.popleft()
-            if not submission:
-                self._waiting.pop()
-            if pending.deadline.is_past(now):
-                size -= _image_bytes(pending.item)
-                self._breaker.abandoned(now)  # if it was the probe, another may go
-                self._fail(pending, DeadlineExceeded("the deadline passed while waiting for the tier"))
-                continue
-            group.append(pending)
-        return group
-
-    async def _send(self, group: list[_Pending]) -> None:
+    def _begin(self, lane: _Lane, group: list[Pending]) -> None:
         # Images first, then texts: the order of a call's items and of its reply's rows.
         group.sort(key=lambda pending: pending.item.modality != "image")
+        task = asyncio.create_task(self._send(group, lane.traffic))
+        lane.calls.add(task)
+        waited_for = len(group)
+
+        def given_up(answer: asyncio.Future[Encoded]) -> None:
+            nonlocal waited_for
+            if answer.cancelled():
+                waited_for -= 1
+                if not waited_for:
+                    # A turn later: a task that is cancelled before its first step would account for nothing.
+                    task.get_loop().call_soon(task.cancel)
+
+        def ended(_: asyncio.Task[None]) -> None:
+            lane.calls.discard(task)
+            self._pump()
+
+        for pending in group:
+            pending.answer.add_done_callback(given_up)
+        task.add_done_callback(ended)
+
+    def _is_wanted(self, pending: Pending) -> bool:
+        """Whether to send an item that has waited; one that is late, or that nobody waits for, ends here."""
+        now = self._clock()
+        if pending.answer.cancelled():
+            self._counts.abandoned += 1
+        elif not pending.deadline.is_past(now):
+            return True
+        self._breaker.abandoned(now)  # if it was the probe, another may go
+        self._fail(pending, DeadlineExceeded("the deadline passed while waiting for the tier"))
+        return False
+
+    async def _send(self, group: list[Pending], traffic: TrafficClass) -> None:
         sent_at = self._clock()
         try:
-            reply = await self._encode_with_one_retry(group)
-            results = _results(group, reply, sent_at)
-        except TierShed:
-            self._counts.shed += 1
-            self._breaker.abandoned(self._clock())
-            self._fail_all(group, Overloaded("the tier is shedding load", retry_after_s=self._retry_after_s()))
-        except TimeoutError:
-            self._counts.timed_out += 1
-            self._report_timeout(max(pending.deadline.left_s(sent_at) for pending in group))
-            self._fail_all(group, DeadlineExceeded("the tier did not answer before the deadline"))
-        except TierUnreachable:
-            self._counts.unreachable += 1
-            self._breaker.failed(self._clock())
-            self._fail_all(group, Unavailable("the tier is not answering", retry_after_s=1))
+            reply = await self._encode_with_one_retry(group, traffic)
+            waited_ms = [(sent_at - pending.submitted_at) * 1e3 for pending in group]
+            results = read_reply([pending.item for pending in group], waited_ms, reply)
         except asyncio.CancelledError:
+            self._breaker.abandoned(self._clock())
+            self._counts.abandoned += sum(pending.answer.cancelled() for pending in group)
             self._fail_all(group, Unavailable("the service is stopping"))
             raise
-        except Exception:  # supervisor of the call: its waiters must hear of any fault
-            logger.exception("a call to a tier failed")
-            self._breaker.failed(self._clock())
-            self._fail_all(group, InternalError())
+        except Exception as error:  # noqa: BLE001 - supervisor of the call: its waiters must hear of any fault
+            self._fail_all(group, self._account_for(error, group, sent_at))
         else:
-            now = self._clock()
-            self._breaker.succeeded(now)
-            self._learn_pace(now - sent_at, len(group))
+            self._breaker.succeeded(self._clock(), took_s=self._clock() - sent_at)
+            self._learn(group, reply, sent_at)
             self._deliver(group, results)
 
-    async def _encode_with_one_retry(self, group: list[_Pending]) -> EncodeReply:
+    def _account_for(self, error: Exception, group: list[Pending], sent_at: float) -> ApiError:
+        """Report a failed call to breaker, limits and counters; what its callers are told."""
+        now = self._clock()
+        modalities = [pending.item.modality for pending in group]
+        match error:
+            case TierShed():
+                self._counts.shed += 1
+                self._breaker.abandoned(now)
+                self._admission.refused_by_tier(modalities)
+                return Overloaded("the tier is shedding load", retry_after_s=self._admission.retry_after_s())
+            case TimeoutError():
+                self._counts.timed_out += 1
+                self._report_timeout(max(pending.deadline.left_s(sent_at) for pending in group), now)
+                self._admission.refused_by_tier(modalities)
+                return DeadlineExceeded("the tier did not answer before the deadline")
+            case TierUnreachable():
+                self._counts.unreachable += 1
+                self._breaker.failed(now)
+                return Unavailable("the tier is not answering", retry_after_s=1)
+            case _:
+                logger.error("a call to a tier failed", exc_info=error)
+                self._breaker.failed(now)
+                return InternalError()
+
+    async def _encode_with_one_retry(self, group: list[Pending], traffic: TrafficClass) -> EncodeReply:
         try:
-            return await self._encode(group)
+            return await self._encode(group, traffic)
         except TierUnreachable:
             # Encoding is idempotent, and a replica that died takes what was in flight on it along.
-            return await self._encode(group)
+            return await self._encode(group, traffic)
 
-    async def _encode(self, group: list[_Pending]) -> EncodeReply:
+    async def _encode(self, group: list[Pending], traffic: TrafficClass) -> EncodeReply:
         self._counts.calls += 1
         self._counts.items += len(group)
         budget_s = max(pending.deadline.left_s(self._clock()) for pending in group)
         if budget_s <= 0:
             raise TimeoutError
-        return await self._handle.encode(_call(group, budget_s), budget_s)
+        return await self._handle.encode(call_for([one.item for one in group], budget_s, traffic), budget_s)
 
-    def _deliver(self, group: list[_Pending], results: list[Encoded | ApiError]) -> None:
+    def _learn(self, group: list[Pending], reply: EncodeReply, sent_at: float) -> None:
+        now = self._clock()
+        under_way = sum(len(lane.calls) for lane in self._lanes.values())
+        self._admission.learn_pace((now - sent_at) / len(group) / max(1, under_way))
+        for pending in group:
+            if pending.is_first:
+                self._admission.answered(
+                    pending.submission,
+                    pending.item.modality,
+                    latency_s=now - pending.submitted_at,
+                    service_s=reply.service_ms / 1e3,
+                    now=now,
+                )
+
+    def _deliver(self, group: list[Pending], results: list[Encoded | ApiError]) -> None:
         for pending, result in zip(group, results, strict=True):
             if isinstance(result, ApiError):
                 self._fail(pending, result)
                 continue
-            self._held -= 1
+            self._admission.finished(pending.submission, pending.item.modality)
             if not pending.answer.done():
                 pending.answer.set_result(result)
 
-    def _fail_all(self, group: Iterable[_Pending], error: ApiError) -> None:
+    def _fail_all(self, group: Iterable[Pending], error: ApiError) -> None:
         for pending in group:
             self._fail(pending, error)
 
-    def _fail(self, pending: _Pending, error: ApiError) -> None:
-        self._held -= 1
+    def _fail(self, pending: Pending, error: ApiError) -> None:
+        self._admission.finished(pending.submission, pending.item.modality)
         if not pending.answer.done():
             pending.answer.set_exception(error)
             pending.answer.exception()  # its waiters may be gone; that is no lost error
 
-    def _report_timeout(self, budget_s: float) -> None:
+    def _report_timeout(self, budget_s: float, now: float) -> None:
         """A tier is ill if it kept a patient caller waiting; an impatient one proves nothing."""
-        if budget_s >= self._config.patience_s:
-            self._breaker.failed(self._clock())
+        if budget_s >= self._patience_s:
+            self._breaker.failed(now)
         else:
-            self._breaker.abandoned(self._clock())
-
-    def _learn_pace(self, seconds: float, items: int) -> None:
-        pace = seconds / items / max(1, len(self._calls))
-        self._seconds_per_item += 0.1 * (pace - self._seconds_per_item)
-
-    def _retry_after_s(self) -> int:
-        return min(30, max(1, math.ceil(self._held * self._seconds_per_item)))
-
-
-def _image_bytes(item: Item) -> int:
-    return len(item.content or b"") if item.modality == "image" else 0
-
-
-def _call(group: list[_Pending], budget_s: float) -> EncodeCall:
-    images: list[bytes] = []
-    texts: list[str] = []
-    for pending in group:
-        content = pending.item.content
-        if isinstance(content, bytes):
-            images.append(content)
-        elif isinstance(content, str):
-            texts.append(content)
-    return EncodeCall(tuple(images), tuple(texts), budget_s)
-
-
-def _results(group: list[_Pending], reply: EncodeReply, sent_at: float) -> list[Encoded | ApiError]:
-    """What the reply says of each item; raises when it is no reply to this group."""
-    failures = {failure.index: failure for failure in reply.failures}
-    rows = reply.matrix()
-    images = sum(pending.item.modality == "image" for pending in group)
-    results: list[Encoded | ApiError] = []
-    for index, (pending, row) in enumerate(zip(group, rows, strict=True)):
-        if index in failures:
-            failure = failures[index]
-            results.append(_ITEM_ERRORS[failure.code](failure.message))
-        else:
-            tokens = reply.token_counts[index - images] if index >= images else 0
-            queue_ms = (sent_at - pending.submitted_at) * 1e3
-            results.append(Encoded(row, tokens, reply.revision, queue_ms))
-    return results
+            self._breaker.abandoned(now)

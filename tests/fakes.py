@@ -16,6 +16,7 @@ from cache.keys import ContentHasher
 from cache.local_lru import LocalStore
 from cache.store import Store
 from cache.two_level import EmbeddingCache, Stored, stored_bytes
+from router.admission import Admission, AdmissionConfig
 from router.api import Api, Service
 from router.breaker import BreakerConfig, CircuitBreaker
 from router.cascade import Cascade
@@ -104,6 +105,7 @@ class FakeTierHandle:
         self._may_answer = asyncio.Event()
         self._may_answer.set()
         self._was_called = asyncio.Event()
+        self._was_cancelled = asyncio.Event()
 
     async def encode(self, call: EncodeCall, timeout_s: float) -> EncodeReply:
         """Embed a call's items, after whatever was arranged."""
@@ -111,7 +113,11 @@ class FakeTierHandle:
         self.timeouts_s.append(timeout_s)
         self._was_called.set()
         fault = self.faults.popleft() if self.faults else self.fault
-        await self._may_answer.wait()
+        try:
+            await self._may_answer.wait()
+        except asyncio.CancelledError:
+            self._was_cancelled.set()
+            raise
         if fault is not None:
             raise fault
         return self.reply(call)
@@ -160,6 +166,11 @@ class FakeTierHandle:
             while len(self.calls) < times:
                 self._was_called.clear()
                 await self._was_called.wait()
+
+    async def was_cancelled(self) -> None:
+        """Wait until a call has been cancelled."""
+        async with asyncio.timeout(PATIENCE_S):
+            await self._was_cancelled.wait()
 
     @property
     def items(self) -> int:
@@ -233,12 +244,14 @@ def make_tier(
     *,
     description: ModelDescription = FAST_MODEL,
     breaker: BreakerConfig | None = None,
+    admission: AdmissionConfig | None = None,
     **config: int,
 ) -> FakeTier:
     """A tier that has come up; `config` are fields of `RouterConfig`."""
     handle = FakeTierHandle(description)
     circuit_breaker = CircuitBreaker(breaker)
-    calls = TierCalls(handle, circuit_breaker, RouterConfig.model_validate(config), clock)
+    bounds = Admission(admission or AdmissionConfig())
+    calls = TierCalls(handle, circuit_breaker, bounds, RouterConfig.model_validate(config), clock)
     embedder = Embedder(calls, cache or make_cache(), "float32", clock)
     embedder.use(description)
     return FakeTier(handle, circuit_breaker, calls, embedder)

@@ -11,6 +11,7 @@ from tiers.errors import ItemCode
 FloatMatrix = NDArray[np.float32]
 # Warm-up gets a small share of each tier and yields to live traffic.
 TrafficClass = Literal["live", "warm_up"]
+Modality = Literal["image", "text"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -282,3 +282,25 @@ async def test_text_beyond_the_context_is_said_to_be_cut() -> None:
             usage = (await answer(router, body(b"sure", texts=texts)))["usage"]
             assert usage["prompt_tokens"] == sum(count_tokens(one) for one in texts)
             assert ("truncated" in usage, usage.get("truncated", True)) == (is_cut, True)
+
+
+@pytest.mark.parametrize(("header", "traffic"), [("live", "live"), ("warm-up", "warm_up"), (None, "live")])
+async def test_class_of_traffic_reaches_the_tier(header: str | None, traffic: str) -> None:
+    """Who says nothing is live."""
+    router = FakeRouter()
+
+    async with router.client() as client:
+        headers = {} if header is None else {"X-Traffic-Class": header}
+        await client.post("/v1/similarity", json=body(b"cat"), headers=headers)
+        await client.post("/v1/embeddings", json={"model": "accurate", "input": ["cat"]}, headers=headers)
+
+    assert {call.traffic for call in router.fast.handle.calls + router.accurate.handle.calls} == {traffic}
+
+
+async def test_unknown_class_of_traffic_is_refused() -> None:
+    """Rather than taken for live."""
+    async with FakeRouter().client() as client:
+        response = await client.post("/v1/similarity", json=body(b"cat"), headers={"X-Traffic-Class": "urgent"})
+
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "X-Traffic-Class"

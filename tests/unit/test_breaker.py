@@ -209,3 +209,23 @@ class BreakerMachine(RuleBasedStateMachine):
 
 BreakerMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestBreakerMachine = BreakerMachine.TestCase
+
+
+def test_answers_that_take_too_long_open_it_like_failures() -> None:
+    """A tier that answers after the time in which anybody would wait is ill."""
+    breaker = CircuitBreaker(CONFIG.model_copy(update={"slow_call_s": 1.0}))
+
+    for now in range(3):
+        breaker.succeeded(now, took_s=1.5)
+
+    assert breaker.state(2.0) is BreakerState.OPEN
+
+
+def test_slow_probe_opens_it_again() -> None:
+    """Half-open, an answer that is good but slow proves nothing."""
+    breaker = make_open()
+    assert breaker.allow(3.0)
+
+    breaker.succeeded(3.0, took_s=CONFIG.slow_call_s + 1)
+
+    assert breaker.state(3.1) is BreakerState.OPEN

@@ -134,3 +134,26 @@ async def test_unknown_key_is_resolved_and_failed_in_vain() -> None:
     flight.fail(b"a", ValueError("late"))
 
     assert flight.in_flight == 0
+
+
+async def test_claim_that_is_given_up_names_what_nobody_waits_for() -> None:
+    """A key with another waiter goes on; the others are led anew by whoever comes next."""
+    flight: SingleFlight[int] = SingleFlight()
+    first, second = flight.claim([b"a", b"b"]), flight.claim([b"b"])
+
+    abandoned = flight.leave(first)
+
+    assert abandoned == [b"a"]
+    assert flight.claim([b"a", b"b"]).led == [b"a"]
+    assert not second.futures[b"b"].done()
+
+
+async def test_key_of_a_later_flight_is_not_given_up_with_an_old_claim() -> None:
+    """The same key, computed anew for somebody else, is no business of a claim that was answered."""
+    flight: SingleFlight[int] = SingleFlight()
+    old = flight.claim([b"a"])
+    flight.resolve(b"a", 1)
+    flight.claim([b"a"])
+
+    assert flight.leave(old) == []
+    assert flight.in_flight == 1

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from router.admission import AdmissionConfig
 from router.deadline import Deadline
 from router.embedder import Embedder, Embedding
 from router.errors import ApiError, BadImage, DeadlineExceeded, InternalError, Overloaded, Unavailable, UnknownKey
@@ -275,7 +276,7 @@ async def test_fault_of_the_tier_is_every_waiters_error(fault: Exception, error:
 
 async def test_submission_that_is_refused_is_every_waiters_error() -> None:
     """A full queue sheds all who joined, and leaves no flight that nobody leads."""
-    tier = make_tier(Clock(), max_pending_items=1)
+    tier = make_tier(Clock(), admission=AdmissionConfig(max_items=1))
 
     results = await tier.embedder.encode([CAT, DOG], LATER)
 
@@ -385,3 +386,51 @@ async def test_cache_that_keeps_nothing_changes_no_answer() -> None:
         np.testing.assert_array_equal(answer.vector, content_vector(b"cat", "f1"))
 
     assert tier.handle.items == 2
+
+
+async def test_caller_that_goes_away_alone_stops_the_work() -> None:
+    """Nobody else waits: the tier's call is cancelled, and the same question can be asked anew."""
+    tier = make_tier(Clock())
+    tier.handle.hold()
+    call = asyncio.create_task(tier.embedder.encode([CAT], LATER))
+    await tier.handle.called()
+
+    call.cancel()
+    await tier.handle.was_cancelled()
+    tier.handle.release()
+    (again,) = await embed(tier, CAT)
+
+    assert not again.is_hit
+    assert tier.calls.admission.held == 0
+
+
+async def test_caller_that_goes_away_leaves_the_work_to_those_who_still_wait() -> None:
+    """The leader of a shared miss is gone, its follower is answered by the same call."""
+    tier = make_tier(Clock())
+    tier.handle.hold()
+    leader = asyncio.create_task(tier.embedder.encode([CAT, DOG], LATER))
+    await tier.handle.called()
+    follower = asyncio.create_task(tier.embedder.encode([CAT], LATER))
+    await asyncio.sleep(0)
+
+    leader.cancel()
+    tier.handle.release()
+    (answer,) = await follower
+
+    assert isinstance(answer, Embedding)
+    assert len(tier.handle.calls) == 1
+
+
+async def test_live_request_does_not_wait_at_warm_ups_pace() -> None:
+    """What warm-up is computing is computed again for a live caller, who is served first."""
+    tier = make_tier(Clock())
+    tier.handle.hold()
+    warm_up = asyncio.create_task(tier.embedder.encode([CAT], LATER, "warm_up"))
+    await tier.handle.called()
+
+    live = asyncio.create_task(tier.embedder.encode([CAT], LATER))
+    await tier.handle.called(2)
+    tier.handle.release()
+    await asyncio.gather(warm_up, live)
+
+    assert [call.traffic for call in tier.handle.calls] == ["warm_up", "live"]

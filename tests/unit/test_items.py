@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.errors import ApiError, InvalidRequest, TooLarge
-from router.items import Item, Modality, read_all
+from router.items import Item, read_all
 from tests.fakes import READER
+from tiers.messages import Modality
 
 PNG = b"\x89PNG\r\n\x1a\n any bytes will do"
 BASE64 = base64.b64encode(PNG).decode()

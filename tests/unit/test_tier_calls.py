@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router.adaptive_limit import AdaptiveLimitConfig
+from router.admission import AdmissionConfig
 from router.deadline import Deadline
 from router.errors import ApiError, DeadlineExceeded, Overloaded
 from router.items import Item
-from router.tier_calls import Encoded, TierCounts
+from router.tier_calls import TierCounts
+from router.tier_reply import Encoded
 from tests.fakes import Clock, Content, FakeTier, content_vector, count_tokens, image, make_tier, text
 
 LATER = Deadline(1060.0)
@@ -109,13 +112,13 @@ async def test_calls_in_flight_are_bounded_and_the_rest_gathers() -> None:
 
 async def test_more_items_than_may_be_held_are_refused_as_a_whole() -> None:
     """A submission over the bound adds nothing; what is held is not touched."""
-    tier = make_tier(Clock(), max_pending_items=4)
+    tier = make_tier(Clock(), admission=AdmissionConfig(max_items=4))
     tier.handle.hold()
     held = tier.calls.submit(texts(3), LATER)
 
     with pytest.raises(Overloaded) as caught:
         tier.calls.submit(texts(2, "more"), LATER)
-    assert tier.calls.held_items == 3
+    assert tier.calls.admission.held == 3
     assert caught.value.retry_after_s is not None
     tier.handle.release()
     await collect(held)
@@ -125,23 +128,23 @@ async def test_more_items_than_may_be_held_are_refused_as_a_whole() -> None:
 
 async def test_held_items_may_be_as_many_as_the_bound_and_return_to_zero() -> None:
     """Waiting and sent items count alike; answered ones no longer."""
-    tier = make_tier(Clock(), max_pending_items=4, items_per_call=1, calls_in_flight=2)
+    tier = make_tier(Clock(), admission=AdmissionConfig(max_items=4), items_per_call=1, calls_in_flight=2)
     tier.handle.hold()
     answers = tier.calls.submit(texts(4), LATER)
     await tier.handle.called(2)
 
-    assert tier.calls.held_items == 4
+    assert tier.calls.admission.held == 4
     tier.handle.release()
     await collect(answers)
 
-    assert tier.calls.held_items == 0
+    assert tier.calls.admission.held == 0
     assert len(await ask(tier, *texts(4, "again"))) == 4
 
 
 async def test_retry_after_grows_with_what_is_held() -> None:
     """A tier that takes a second an item is not asked again at once by those it had to refuse."""
     clock = Clock()
-    tier = make_tier(clock, max_pending_items=20)
+    tier = make_tier(clock, admission=AdmissionConfig(max_items=20))
     for _ in range(50):
         tier.handle.hold()
         answers = tier.calls.submit([text("slow")], LATER)
@@ -178,7 +181,7 @@ async def test_expired_items_are_dropped_before_sending() -> None:
     assert isinstance(hurried, DeadlineExceeded)
     assert isinstance(patient, Encoded)
     assert [call.texts for call in tier.handle.calls] == [("first",), ("patient",)]
-    assert tier.calls.held_items == 0
+    assert tier.calls.admission.held == 0
 
 
 async def test_nothing_is_sent_when_everything_has_expired() -> None:
@@ -189,7 +192,7 @@ async def test_nothing_is_sent_when_everything_has_expired() -> None:
 
     assert all(isinstance(answer, DeadlineExceeded) for answer in answers)
     assert tier.handle.calls == []
-    assert tier.calls.held_items == 0
+    assert tier.calls.admission.held == 0
 
 
 async def test_call_may_take_what_its_most_patient_item_has_left() -> None:
@@ -268,7 +271,7 @@ def test_every_item_is_sent_once_within_the_bounds(
     assert sorted(int(data[:4]) for data in sent) == list(range(len(sizes)))
     assert all(len(call) <= items_per_call for call in tier.handle.calls)
     assert all(len(call) == 1 or sum(map(len, call.images)) <= bytes_per_call for call in tier.handle.calls)
-    assert tier.calls.held_items == 0
+    assert tier.calls.admission.held == 0
 
 
 async def test_short_list_does_not_wait_for_a_long_one() -> None:
@@ -285,3 +288,95 @@ async def test_short_list_does_not_wait_for_a_long_one() -> None:
         ("long 3", "long 4"),
         ("long 5",),
     ]
+
+
+async def test_item_that_was_given_up_is_not_sent() -> None:
+    """Who goes away while waiting costs the tier nothing, and the neighbour is sent."""
+    tier = make_tier(Clock(), calls_in_flight=1)
+    tier.handle.hold()
+    first = tier.calls.submit([text("first")], LATER)
+    await tier.handle.called()
+    gone, patient = [tier.calls.submit([text(name)], LATER)[0] for name in ("gone", "patient")]
+
+    gone.cancel()
+    tier.handle.release()
+    await collect([*first, patient])
+
+    assert [call.texts for call in tier.handle.calls] == [("first",), ("patient",)]
+    assert (tier.calls.admission.held, tier.calls.counts.abandoned) == (0, 1)
+
+
+async def test_call_of_which_everything_was_given_up_is_cancelled() -> None:
+    """The replica hears of it; nothing is held any more, and the next call goes."""
+    tier = make_tier(Clock(), calls_in_flight=1)
+    tier.handle.hold()
+    answers = tier.calls.submit(texts(2), LATER)
+    await tier.handle.called()
+
+    for answer in answers:
+        answer.cancel()
+    await tier.handle.was_cancelled()
+    tier.handle.release()
+
+    assert len(await ask(tier, text("next"))) == 1
+    assert (tier.calls.admission.held, tier.calls.counts.abandoned) == (0, 2)
+
+
+async def test_call_goes_on_while_somebody_waits_for_a_part_of_it() -> None:
+    """One of two callers goes away; the other gets its answer."""
+    tier = make_tier(Clock())
+    tier.handle.hold()
+    gone, patient = tier.calls.submit(texts(2), LATER)
+    await tier.handle.called()
+
+    gone.cancel()
+    tier.handle.release()
+
+    assert isinstance((await collect([patient]))[0], Encoded)
+    assert tier.calls.admission.held == 0
+
+
+async def test_everything_given_up_in_the_turn_of_its_submission_leaves_nothing_held() -> None:
+    """Before the call had begun, and while it was about to."""
+    tier = make_tier(Clock())
+
+    for turns in range(4):
+        answers = tier.calls.submit(texts(2, f"turn {turns}"), LATER)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for answer in answers:
+            answer.cancel()
+        await asyncio.sleep(0.01)
+
+    assert tier.calls.admission.held == 0
+
+
+async def test_warm_up_has_calls_of_its_own_which_say_so() -> None:
+    """One at a time, beside live traffic's; the replica is told the class."""
+    tier = make_tier(Clock(), items_per_call=2, calls_in_flight=2)
+    tier.handle.hold()
+    warm_up = tier.calls.submit(texts(6, "warm"), LATER, "warm_up")
+    live = tier.calls.submit(texts(4, "live"), LATER)
+    await tier.handle.called(3)
+    under_way = [call.traffic for call in tier.handle.calls]
+    tier.handle.release()
+    await collect([*warm_up, *live])
+
+    assert sorted(under_way) == ["live", "live", "warm_up"]
+    assert sum(len(call) for call in tier.handle.calls if call.traffic == "warm_up") == 6
+
+
+async def test_warm_up_that_fills_its_share_keeps_no_live_item_out() -> None:
+    """Classes are counted apart."""
+    limit = AdaptiveLimitConfig(floor=4, initial=4, ceiling=4)
+    tier = make_tier(Clock(), admission=AdmissionConfig(texts=limit))
+    tier.handle.hold()
+    warm_up = tier.calls.submit(texts(1, "warm"), LATER, "warm_up")
+
+    with pytest.raises(Overloaded):
+        tier.calls.submit(texts(1, "more"), LATER, "warm_up")
+    live = tier.calls.submit(texts(4), LATER)
+    tier.handle.release()
+    await collect([*warm_up, *live])
+
+    assert tier.calls.counts.refused == 1

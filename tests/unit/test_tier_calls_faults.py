@@ -19,7 +19,8 @@ from router.errors import (
     UnsupportedMedia,
 )
 from router.items import Item
-from router.tier_calls import Encoded, TierShed, TierUnreachable
+from router.tier_calls import TierShed, TierUnreachable
+from router.tier_reply import Encoded
 from tests.fakes import Clock, FakeTier, FakeTierHandle, image, make_tier, text
 from tiers.errors import ItemCode
 from tiers.messages import EncodeCall, EncodeReply
@@ -62,7 +63,7 @@ async def test_bad_item_fails_alone(code: ItemCode, error: type[ApiError]) -> No
     assert type(bad) is error
     assert isinstance(good, Encoded)
     assert isinstance(also_good, Encoded)
-    assert tier.calls.held_items == 0
+    assert tier.calls.admission.held == 0
 
 
 async def test_bad_items_do_not_count_against_the_tier() -> None:
@@ -88,7 +89,7 @@ async def test_shed_call_is_overloaded_and_leaves_the_breaker_alone() -> None:
 
     assert len(tier.handle.calls) == 5
     assert tier.breaker.state(1000.0) is BreakerState.CLOSED
-    assert (tier.calls.held_items, tier.calls.counts.shed) == (0, 5)
+    assert (tier.calls.admission.held, tier.calls.counts.shed) == (0, 5)
 
 
 async def test_lost_call_is_sent_once_more() -> None:
@@ -116,7 +117,7 @@ async def test_lost_call_whose_time_is_over_is_not_sent_again() -> None:
     tier.handle.release()
 
     assert isinstance((await collect(answers))[0], DeadlineExceeded)
-    assert (len(tier.handle.calls), tier.calls.held_items) == (1, 0)
+    assert (len(tier.handle.calls), tier.calls.admission.held) == (1, 0)
 
 
 async def test_call_lost_twice_is_unavailable() -> None:
@@ -128,7 +129,7 @@ async def test_call_lost_twice_is_unavailable() -> None:
 
     assert [type(answer) for answer in answers] == [Unavailable, Unavailable]
     assert len(tier.handle.calls) == 2
-    assert (tier.calls.held_items, tier.calls.counts.unreachable) == (0, 1)
+    assert (tier.calls.admission.held, tier.calls.counts.unreachable) == (0, 1)
 
 
 async def test_call_that_takes_too_long_is_a_deadline_exceeded() -> None:
@@ -140,7 +141,7 @@ async def test_call_that_takes_too_long_is_a_deadline_exceeded() -> None:
 
     assert isinstance(answer, DeadlineExceeded)
     assert len(tier.handle.calls) == 1
-    assert (tier.calls.held_items, tier.calls.counts.timed_out) == (0, 1)
+    assert (tier.calls.admission.held, tier.calls.counts.timed_out) == (0, 1)
 
 
 async def test_fault_that_nobody_foresaw_fails_the_waiters(caplog: pytest.LogCaptureFixture) -> None:
@@ -153,7 +154,7 @@ async def test_fault_that_nobody_foresaw_fails_the_waiters(caplog: pytest.LogCap
     assert isinstance(answer, InternalError)
     assert "secret" not in answer.message
     assert "secret detail" in caplog.text
-    assert tier.calls.held_items == 0
+    assert tier.calls.admission.held == 0
 
 
 class GarblingHandle(FakeTierHandle):
@@ -180,7 +181,7 @@ async def test_reply_that_is_garbled_fails_the_waiters(
     answers = await ask(tier, text("a"), text("b"))
 
     assert [type(answer) for answer in answers] == [InternalError, InternalError]
-    assert tier.calls.held_items == 0
+    assert tier.calls.admission.held == 0
     assert "a call to a tier failed" in caplog.text
 
 
@@ -197,7 +198,7 @@ async def test_open_breaker_sheds_without_calling_the_tier(fault: Exception) -> 
         tier.calls.submit([text("b")], LATER)
 
     assert len(tier.handle.calls) == calls
-    assert tier.calls.held_items == 0
+    assert tier.calls.admission.held == 0
 
 
 async def test_breaker_closes_when_a_probe_is_answered() -> None:
@@ -245,7 +246,7 @@ async def test_caller_that_gives_up_cancels_nobodys_work() -> None:
     tier.handle.release()
 
     assert isinstance((await collect([waiter]))[0], Encoded)
-    assert tier.calls.held_items == 0
+    assert tier.calls.admission.held == 0
 
 
 async def test_item_that_fails_after_its_caller_has_left_is_no_error() -> None:
@@ -260,7 +261,7 @@ async def test_item_that_fails_after_its_caller_has_left_is_no_error() -> None:
     tier.handle.release()
 
     assert isinstance((await collect([waiter]))[0], Encoded)
-    assert tier.calls.held_items == 0
+    assert tier.calls.admission.held == 0
 
 
 async def test_close_fails_what_is_in_flight_and_what_waits() -> None:
@@ -274,7 +275,7 @@ async def test_close_fails_what_is_in_flight_and_what_waits() -> None:
 
     assert [type(answer) for answer in await collect(answers)] == [Unavailable] * 3
     assert len(tier.handle.calls) == 1
-    assert tier.calls.held_items == 0
+    assert tier.calls.admission.held == 0
 
 
 async def test_impatient_callers_do_not_open_the_breaker() -> None:

@@ -15,7 +15,7 @@ from tests.service_process import RunningService, processes_of, run_service
 
 TIGHT: dict[str, Any] = {
     "router": {
-        "max_pending_items": 12,
+        "admission": {"fast": {"max_items": 12}, "accurate": {"max_items": 12}},
         "deadline_s": 3.0,
         "breaker": {"consecutive_failures": 1, "open_s": 60.0},
     },
