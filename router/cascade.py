@@ -130,6 +130,10 @@ class Cascade:
         decisions: dict[int, Decision | ApiError] = {i: self._decide(run, "accurate", accurate, i) for i in free}
         rest = [i for i in every if i not in free]
         await self._complete(run, "fast", fast, rest)
+        # The fast tier is gone: what the accurate tier admits, it answers.
+        lost = [i for i in rest if isinstance(fast.error_for(i, ()), Unavailable)]
+        decisions |= await self._stand_in(run, accurate, lost)
+        rest = [i for i in rest if i not in decisions]
         decisions |= {i: self._decide(run, "fast", fast, i) for i in rest}
         now = self._clock()
         self._budget.decide(len(every), now)
@@ -138,6 +142,15 @@ class Cascade:
         decisions |= {i: _degrade(decisions[i], "budget", _over_budget(), run.policy) for i in over}
         decisions |= await self._second_look(run, accurate, {i: decisions[i] for i in looked})
         return [decisions[i] for i in every]
+
+    async def _stand_in(self, run: _Run, accurate: Comparison, lost: list[int]) -> dict[int, Decision | ApiError]:
+        """The accurate tier's decisions on images which the fast tier can't have a first look at; none where it can't.
+
+        No budget counts these: it says how many answers may be looked at twice.
+        """
+        await self._complete(run, "accurate", accurate, lost)
+        answered = [i for i in lost if accurate.error_for(i, ()) is None]
+        return {i: self._decide(run, "accurate", accurate, i, escalated=True) for i in answered}
 
     def _within_budget(self, uncertain: Sequence[int], policy: Policy, now: float) -> tuple[list[int], list[int]]:
         looked = [i for i in uncertain if self._budget.take(policy.escalation_budget, now)]

@@ -273,16 +273,41 @@ async def test_question_fails_when_every_text_failed() -> None:
         await ask(router, sure)
 
 
-async def test_fast_tier_that_is_gone_is_every_images_error() -> None:
-    """Without a first answer there is nothing to degrade to."""
+async def test_accurate_tier_answers_where_the_fast_tier_is_gone() -> None:
+    """Its answers are the better ones: nothing about them is degraded."""
     router = FakeRouter()
     sure, unsure = sure_and_unsure(router)
     router.fast.handle.fault = TierUnreachable()
 
     outcome = await ask(router, sure, unsure)
 
-    assert [type(decision) for decision in outcome.decisions] == [Unavailable, Unavailable]
+    decisions = [decision for decision in outcome.decisions if isinstance(decision, Decision)]
+    assert [(one.tier, one.escalated, one.degraded) for one in decisions] == [("accurate", True, None)] * 2
+    assert router.accurate.handle.items == 4
+
+
+async def test_accurate_tier_does_not_stand_in_for_a_fast_tier_that_sheds() -> None:
+    """A flood that is too much for the fast tier is not sent to the slower one."""
+    router = FakeRouter()
+    sure, _ = sure_and_unsure(router)
+    router.fast.handle.fault = TierShed()
+
+    outcome = await ask(router, sure)
+
+    assert [type(decision) for decision in outcome.decisions] == [Overloaded]
     assert router.accurate.handle.calls == []
+
+
+@pytest.mark.parametrize("fault", [TierUnreachable(), TierShed()])
+async def test_question_fails_when_both_tiers_are_gone(fault: Exception) -> None:
+    """Without a first answer there is nothing to degrade to; the fast tier's error is told."""
+    router = FakeRouter()
+    sure, unsure = sure_and_unsure(router)
+    router.fast.handle.fault, router.accurate.handle.fault = TierUnreachable(), fault
+
+    outcome = await ask(router, sure, unsure)
+
+    assert [type(decision) for decision in outcome.decisions] == [Unavailable, Unavailable]
 
 
 async def test_stages_that_took_place_are_timed() -> None:
