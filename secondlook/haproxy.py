@@ -16,15 +16,18 @@ BINARY_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
 SOCKET_NAME = "admin.sock"
 _PID = re.compile(r"^Pid: (\d+)$", re.MULTILINE)
 
-# Serve is given this script as the binary, for two things that it has no setting for. Its template binds
-# HAProxy's status and metrics pages to every interface: the two lines are rewritten. And once draining has
-# begun no new HAProxy starts, which would open the front door again when the application's routes go.
+# Serve is given this script as the binary, for three things that it has no setting for. Its template binds
+# HAProxy's status and metrics pages to every interface: the two lines are rewritten. It splices requests, after
+# which HAProxy 2.8 no longer sees a client go away whose body was larger than its buffer (16 KB): the line is
+# removed, so that nobody's work goes on for nobody. And once draining has begun no new HAProxy starts, which would
+# open the front door again when the application's routes go.
 _WRAPPER = """#!/bin/sh
 [ -e {draining} ] && exit 1
 previous=
 for argument in "$@"; do
     if [ "$previous" = -f ] && [ -w "$argument" ]; then
         sed -i -E 's/^( *bind +)[*]?:([0-9]+)/\\1127.0.0.1:\\2/' "$argument"
+        sed -i -E '/^ *option splice-request$/d' "$argument"
     fi
     previous=$argument
 done

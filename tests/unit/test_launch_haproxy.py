@@ -12,7 +12,10 @@ import pytest
 
 from secondlook import haproxy
 
-CONFIG = """frontend prometheus
+CONFIG = """defaults
+    option splice-request
+    option splice-response
+frontend prometheus
     bind :9101
 frontend http_frontend
     bind 0.0.0.0:8000
@@ -43,6 +46,13 @@ def test_wrapper_keeps_haproxys_own_pages_on_loopback(wrapper: Path) -> None:
 
     binds = [line.split()[1] for line in started.stdout.splitlines() if "bind" in line]
     assert binds == ["127.0.0.1:9101", "0.0.0.0:8000", "127.0.0.1:8404"]
+
+
+def test_wrapper_lets_haproxy_see_clients_go_away(wrapper: Path) -> None:
+    """Requests are not spliced; answers may be."""
+    started = start(wrapper)
+
+    assert [line.strip() for line in started.stdout.splitlines() if "splice" in line] == ["option splice-response"]
 
 
 def test_closed_front_door_stays_closed_and_haproxy_is_told_to_finish(wrapper: Path) -> None:
