@@ -2,11 +2,12 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from cache.two_level import EmbeddingCache
 from router.answers import AnsweredBy, embeddings_response, models_response, similarity_response
+from router.breaker import CircuitBreaker
 from router.cascade import Cascade
 from router.config import LimitsConfig
 from router.deadline import Deadline, request_deadline
@@ -43,7 +44,7 @@ from router.policy import Policy
 from router.readiness import Readiness
 from router.readings import ListReader
 from router.schemas import EmbeddingsRequest, SimilarityRequest
-from router.status import service_status
+from router.status import cache_status, service_status
 from router.traffic import traffic_class
 from tiers.messages import TrafficClass
 
@@ -65,6 +66,8 @@ class Service:
     policy: Policy
     deadline_s: float
     max_in_flight: int
+    cache_breakers: Sequence[CircuitBreaker] = ()
+    """One before each Redis server, in the order of `cache.url`."""
 
 
 class Api:
@@ -183,7 +186,8 @@ class Api:
     async def _status(self, _request: Request) -> Response:
         service = self._service
         tiers = {"fast": service.fast, "accurate": service.accurate}
-        return Response(service_status(service.policy, tiers, service.cache, self._in_flight))
+        cache = cache_status(service.cache, service.cache_breakers, self._clock())
+        return Response(service_status(service.policy, tiers, cache, self._in_flight))
 
     async def _health(self, _request: Request) -> Response:
         return Response({"status": "ok"})

@@ -56,9 +56,15 @@ class RouterReplica:
         args = self._args
         password = os.environ.get(REDIS_PASSWORD_VARIABLE)
         secret = await self._load_secret(password)
+        cache_breakers: list[CircuitBreaker] = []
+
+        def new_breaker() -> CircuitBreaker:
+            cache_breakers.append(CircuitBreaker(args.router.cache_breaker))
+            return cache_breakers[-1]
+
         self._cache = await open_cache(
             args.cache,
-            lambda: CircuitBreaker(args.router.cache_breaker),
+            new_breaker,
             redis_password=password,
             secret=secret if self._has_shared_secret else None,
         )
@@ -74,6 +80,7 @@ class RouterReplica:
             policy=self._policy,
             deadline_s=args.router.deadline_s,
             max_in_flight=args.router.max_in_flight,
+            cache_breakers=cache_breakers,
         )
         self._settling = asyncio.create_task(self._settle(self._service, password), name="settle")
         _relax_garbage_collection()

@@ -1,22 +1,31 @@
 """What operators ask a router: its policy, its tiers, its cache."""
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from cache.two_level import EmbeddingCache
+from router.breaker import CircuitBreaker
 from router.embedder import Embedder
 from router.policy import Policy
 
 
-def service_status(policy: Policy, tiers: dict[str, Embedder], cache: EmbeddingCache, in_flight: int) -> dict[str, Any]:
+def service_status(
+    policy: Policy, tiers: Mapping[str, Embedder], cache: Mapping[str, Any], in_flight: int
+) -> dict[str, Any]:
     """The body of /admin/status: facts of the router replica that answers."""
     return {
         "policy": {"version": policy.version, **policy.model_dump(mode="json")},
         "requests": {"in_flight": in_flight},
         "tiers": {name: _tier_status(embedder) for name, embedder in tiers.items()},
-        "cache": asdict(cache.counts()),
+        "cache": cache,
     }
+
+
+def cache_status(cache: EmbeddingCache, breakers: Sequence[CircuitBreaker], now: float) -> dict[str, Any]:
+    """The cache's counters, and the state of the breaker before each of its servers."""
+    return {**asdict(cache.counts()), "breakers": [breaker.state(now).value for breaker in breakers]}
 
 
 def _tier_status(embedder: Embedder) -> dict[str, Any]:

@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from secondlook.commands import bench, config, demo, query, serve
+from secondlook.commands import bench, config, demo, query, serve, status
 from secondlook.errors import SecondlookError
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
-COMMANDS = {"serve": serve, "query": query, "demo": demo, "config": config, "bench": bench}
+COMMANDS = {"serve": serve, "query": query, "status": status, "demo": demo, "config": config, "bench": bench}
 
 
 def build_parser() -> argparse.ArgumentParser:

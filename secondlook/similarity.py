@@ -57,15 +57,24 @@ def ask(client: httpx.Client, images: Sequence[bytes], texts: Sequence[str], *, 
     items = [{"image": base64.b64encode(image).decode("ascii")} for image in images]
     question = {"images": items, "texts": list(texts)} | ({"tier": tier} if tier else {})
     began = time.perf_counter()
+    body = fetch(client, "POST", "/v1/similarity", expects="data", json=question)
+    elapsed_ms = (time.perf_counter() - began) * 1e3
+    return Answer(tuple(_picture_answer(item) for item in body["data"]), body, elapsed_ms)
+
+
+def fetch(client: httpx.Client, method: str, path: str, *, expects: str, json: object = None) -> dict[str, Any]:
+    """Send one request and return the body of its answer, which has the field `expects`.
+
+    Raises:
+        QueryFailed: No service there, or an error instead of an answer.
+    """
     try:
-        response = client.post("/v1/similarity", json=question)
+        response = client.request(method, path, json=json)
     except httpx.TimeoutException as error:
         raise QueryFailed(f"no answer from {client.base_url} in time") from error
     except (httpx.TransportError, httpx.InvalidURL) as error:
         raise QueryFailed(f"no service at {client.base_url}: start one with `secondlook serve`") from error
-    elapsed_ms = (time.perf_counter() - began) * 1e3
-    body = _body_of(response)
-    return Answer(tuple(_picture_answer(item) for item in body["data"]), body, elapsed_ms)
+    return _body_of(response, expects)
 
 
 def connect(url: str) -> httpx.Client:
@@ -84,12 +93,12 @@ def connect(url: str) -> httpx.Client:
     return httpx.Client(base_url=parsed, timeout=TIMEOUT_S, trust_env=not local)
 
 
-def _body_of(response: httpx.Response) -> dict[str, Any]:
+def _body_of(response: httpx.Response, expects: str) -> dict[str, Any]:
     try:
         body = response.json()
     except ValueError as error:
         raise QueryFailed(f"{response.url} answered {response.status_code}, not JSON") from error
-    if response.status_code == httpx.codes.OK and isinstance(body, dict) and "data" in body:
+    if response.status_code == httpx.codes.OK and isinstance(body, dict) and expects in body:
         return body
     raise QueryFailed(f"{response.status_code}: {_message_of(body)}")
 
