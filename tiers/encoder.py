@@ -22,6 +22,7 @@ from tiers.messages import FloatMatrix, ModelDescription
 from tiers.tokenizer import TokenizedText, choose_tokenizer
 from tiers.torchvision_shim import import_torchvision
 from tiers.transform import ImageTransform, choose_transform, grey_pictures
+from tiers.weights import map_weights
 
 import_torchvision()
 import open_clip  # noqa: E402 - torchvision has to be importable first
@@ -132,6 +133,7 @@ def _load(config: ModelConfig) -> tuple[Any, ImageTransform, Any]:
         name = f"{config.architecture} {config.pretrained or ''}".strip()
         raise ModelUnavailable(f"{name}: {error}") from error
     model.eval()
+    map_weights(model, config)
     return model, choose_transform(open_clip.get_model_preprocess_cfg(model), transform), tokenizer
 
 

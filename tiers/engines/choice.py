@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from tiers.config import BatchConfig, ModelConfig
-from tiers.engines.compiled import CompiledEngine
 from tiers.engines.eager import EagerEngine
 from tiers.engines.engine import Engine, Shapes
 from tiers.errors import ModelUnavailable
@@ -88,6 +87,9 @@ def _embed(engine: Engine, items: tuple[torch.Tensor, Sequence[TokenizedText]]) 
 
 def _make(config: ModelConfig, model: Any, shapes: Shapes, batch: BatchConfig) -> Engine:
     if config.engine == "torch-compile":
+        # Not at the top: torch's compiler is a second of imports, for the engines that do without it too.
+        from tiers.engines.compiled import CompiledEngine  # noqa: PLC0415
+
         return CompiledEngine(model, torch.device(config.device), config.precision, shapes=shapes, batch=batch)
     try:
         # Not at the top: what it needs is an extra.
