@@ -86,6 +86,18 @@ class AutoscalingConfig(_Strict):
     )
     upscale_delay_s: float = Field(default=2, ge=0, description="Seconds of excess load before scaling up.")
     downscale_delay_s: float = Field(default=60, ge=0, description="Seconds of slack before scaling down.")
+    upscaling_factor: float = Field(
+        default=1.0, gt=0, description="How much of the lack is made up at once; above 1 more than that."
+    )
+    downscaling_factor: float = Field(
+        default=0.5, gt=0, description="How much of the excess goes at once; below 1 the way down has steps."
+    )
+    look_back_s: float = Field(
+        default=5, gt=0, description="Seconds over which the load is averaged; the last moments of it decide."
+    )
+    max_replicas_per_node: int | None = Field(
+        default=None, ge=1, le=100, description="Replicas on one node at most, so that losing a node loses few."
+    )
 
     @model_validator(mode="after")
     def _bounds_are_ordered(self) -> Self:

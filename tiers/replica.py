@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ray import serve
-from ray.serve.config import AutoscalingConfig, RequestRouterConfig
+from ray.serve.config import RequestRouterConfig
 
 from tiers.batcher import Batcher, EncoderSlot, Row
 from tiers.class_shares import ClassShares
@@ -19,6 +19,7 @@ from tiers.errors import BadItem, ReplicaOverloaded, TierError
 from tiers.health import Canary, check_free_memory
 from tiers.messages import EncodeCall, EncodeReply, ItemFailure, ModelDescription, TrafficClass
 from tiers.moving_mean import MovingMean
+from tiers.scaling import scaling_options
 
 if TYPE_CHECKING:
     import torch
@@ -196,23 +197,11 @@ class TierReplica:
 
 def tier_deployment(name: str, config: TierConfig) -> serve.Application:
     """Bind one tier: its model, resources, autoscaling, queue bounds and health checks."""
-    scaling = config.autoscaling
     deployment = serve.deployment(
         name=name,
         max_ongoing_requests=config.max_ongoing_requests,
         max_queued_requests=config.max_queued_requests,
-        autoscaling_config=AutoscalingConfig(
-            min_replicas=scaling.min_replicas,
-            max_replicas=scaling.max_replicas,
-            target_ongoing_requests=scaling.target_ongoing_requests,
-            upscale_delay_s=scaling.upscale_delay_s,
-            downscale_delay_s=scaling.downscale_delay_s,
-        ),
-        ray_actor_options={
-            "num_cpus": config.resources.num_cpus,
-            "num_gpus": config.resources.num_gpus,
-            "resources": dict(config.resources.custom),
-        },
+        **scaling_options(config.autoscaling, config.resources),
         health_check_period_s=config.health.period_s,
         health_check_timeout_s=config.health.timeout_s,
         graceful_shutdown_timeout_s=config.graceful_shutdown_s,

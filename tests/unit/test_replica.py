@@ -259,7 +259,15 @@ def test_deployment_has_what_the_configuration_says(config: TierConfig) -> None:
         {
             **config.model_dump(),
             "resources": {"num_cpus": 0.5, "custom": {"pool": 1}},
-            "autoscaling": {"min_replicas": 2, "max_replicas": 5, "target_ongoing_requests": 3},
+            "autoscaling": {
+                "min_replicas": 2,
+                "max_replicas": 5,
+                "target_ongoing_requests": 3,
+                "upscaling_factor": 2,
+                "downscaling_factor": 0.25,
+                "look_back_s": 10,
+                "max_replicas_per_node": 4,
+            },
             "health": {"period_s": 1.5, "timeout_s": 7},
             "max_ongoing_requests": 6,
             "max_queued_requests": 9,
@@ -279,3 +287,5 @@ def test_deployment_has_what_the_configuration_says(config: TierConfig) -> None:
     assert settings.autoscaling_config is not None
     scaling = settings.autoscaling_config
     assert (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests) == (2, 5, 3)
+    assert (scaling.upscaling_factor, scaling.downscaling_factor, scaling.look_back_period_s) == (2, 0.25, 10)
+    assert deployment._replica_config.max_replicas_per_node == 4
