@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ class Application:
 
     import_path: str
     args: Mapping[str, Any] = field(default_factory=dict)
+    deployments: Sequence[Mapping[str, Any]] = ()
+    """What of its deployments is to be other than the builder says, each with its name: changed in place."""
 
 
 class Cluster:
@@ -63,8 +65,8 @@ class Cluster:
     def deploy(self, application: Application) -> None:
         """Hand the application to Serve's controller, declaratively.
 
-        An application that was deployed this way can later be given another `user_config` in place;
-        one that was deployed by `serve.run` would restart its replicas.
+        Deployed a second time with nothing but other `deployments`, it is changed in place; by `serve.run` it would
+        restart its replicas.
         """
         from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415
 
@@ -73,6 +75,7 @@ class Cluster:
             "route_prefix": "/",
             "import_path": application.import_path,
             "args": dict(application.args),
+            "deployments": [dict(deployment) for deployment in application.deployments],
             # Replicas do not take over Serve's global setting. A record per request, which only a filter at the
             # file would drop, costs a twelfth of an empty request.
             "logging_config": self._logging(),

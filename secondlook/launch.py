@@ -19,10 +19,11 @@ from typing import Self
 
 from secondlook import haproxy, watchdog
 from secondlook.cluster import Application, Cluster
-from secondlook.errors import StartFailed, StoppedAtOnce, StopRequested
+from secondlook.errors import SecondlookError, StartFailed, StoppedAtOnce, StopRequested
 from secondlook.ports import PortBlock, claim_address, claim_block
 from secondlook.ray_environment import haproxy_environment, missing, service_environment
 from secondlook.readiness import base_url, is_ready
+from secondlook.rollout import changed_keys
 
 logger = logging.getLogger(__name__)
 
@@ -48,18 +49,25 @@ class Service:
     start_timeout_s: float = 600.0
     drain_timeout_s: float = 30.0
     verbose: bool = False
+    reload: Callable[[int], Application] | None = None
+    """Makes the application anew from what its source says now, on SIGHUP."""
 
 
 class StopSignal:
-    """SIGTERM or SIGINT: interrupts start-up, ends the wait of a running service, cuts a drain short."""
+    """SIGTERM or SIGINT: interrupts start-up, ends the wait of a running service, cuts a drain short.
+
+    SIGHUP asks for a reload or, where it comes because the terminal has gone, to stop.
+    """
 
     def __init__(self) -> None:
-        self._requested = threading.Event()
+        self._woken = threading.Event()
         self._count = 0
         self._interrupts = True
+        self._reloads = 0
+        self._has_terminal = os.isatty(0)
 
     def __enter__(self) -> Self:
-        self._previous = {signum: signal.getsignal(signum) for signum in STOP_SIGNALS}
+        self._previous = {signum: signal.getsignal(signum) for signum in (*STOP_SIGNALS, signal.SIGHUP)}
         self.install()
         return self
 
@@ -69,17 +77,27 @@ class StopSignal:
 
     def install(self) -> None:
         """Take both signals over; again after Ray's start, which takes SIGTERM for itself."""
-        for signum in STOP_SIGNALS:
+        for signum in (*STOP_SIGNALS, signal.SIGHUP):
             signal.signal(signum, self._handle)
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for a signal; from now on only a second one interrupts."""
+        """Wait for a signal and return whether one asked to stop; from now on only a second one interrupts."""
         self._interrupts = False
-        return self._requested.wait(timeout_s)
+        self._woken.wait(timeout_s)
+        self._woken.clear()
+        return self._count > 0
 
-    def _handle(self, _signum: int, _frame: FrameType | None) -> None:
+    def take_reload(self) -> bool:
+        """Whether a reload has been asked for since this was asked last."""
+        asked, self._reloads = self._reloads > 0, 0
+        return asked
+
+    def _handle(self, signum: int, _frame: FrameType | None) -> None:
+        self._woken.set()
+        if signum == signal.SIGHUP and not (self._has_terminal and not os.isatty(0)):
+            self._reloads += 1
+            return
         self._count += 1
-        self._requested.set()
         if self._count == (1 if self._interrupts else 2):
             raise StopRequested("stopped on request")
 
@@ -101,10 +119,12 @@ def run_service(service: Service, announce: Callable[[str], None]) -> None:
         # Ray opens its folder to everybody: it gets one inside ours, which is closed.
         cluster = Cluster(folder / "r", verbose=service.verbose)
         with _stopping_on_failure(cluster):
-            _start(service, cluster, port, stop)
+            running = _start(service, cluster, port, stop)
             announce(base_url(service.host, port))
         while not stop.wait(WATCH_S):
             cluster.check_alive()
+            if stop.take_reload():
+                running = _reload(service, cluster, port, running)
         _drain(service, cluster, ingress)
 
 
@@ -119,14 +139,36 @@ def _stopping_on_failure(cluster: Cluster) -> Iterator[None]:
         raise
 
 
-def _start(service: Service, cluster: Cluster, port: int, stop: StopSignal) -> None:
+def _start(service: Service, cluster: Cluster, port: int, stop: StopSignal) -> Application:
     began = time.monotonic()
     cluster.start(service.host, port)
     stop.install()
     logger.info("Ray and Serve are up after %.1f s", time.monotonic() - began)
-    cluster.deploy(service.application(port))
+    application = service.application(port)
+    cluster.deploy(application)
     _wait_until_ready(service, cluster, port)
     logger.info("ready after %.1f s", time.monotonic() - began)
+    return application
+
+
+def _reload(service: Service, cluster: Cluster, port: int, running: Application) -> Application:
+    """Apply in place what has changed at the application's source; what would replace replicas is refused whole."""
+    if service.reload is None:
+        return running
+    try:
+        wanted = service.reload(port)
+    except SecondlookError as error:
+        logger.warning("not applied: %s", error)
+        return running
+    if rolled := list(changed_keys(running.args, wanted.args)):
+        logger.warning("not applied: these would replace replicas, restart the service: %s", ", ".join(rolled))
+        return running
+    if wanted.deployments == running.deployments:
+        logger.info("nothing has changed")
+        return running
+    cluster.deploy(wanted)
+    logger.info("applied in place")
+    return wanted
 
 
 def _wait_until_ready(service: Service, cluster: Cluster, port: int) -> None:

@@ -38,18 +38,26 @@ def run(options: argparse.Namespace) -> int:
     from secondlook.launch import Service  # noqa: PLC0415
 
     args = load(options.config, host=options.host, port=options.port)
+
+    def reload(port: int) -> "Application":
+        return _application(load(options.config, host=args.server.host), port)
+
     return serve_in_foreground(
         Service(
             application=partial(_application, args),
             host=args.server.host,
             port=args.server.port,
             verbose=options.verbose,
+            reload=reload,
         )
     )
 
 
 def _application(args: "AppArgs", port: int) -> "Application":
     from secondlook.cluster import Application  # noqa: PLC0415
+    from secondlook.rollout import split  # noqa: PLC0415
 
-    document = args.model_dump(mode="json")
-    return Application(BUILDER, {**document, "server": {**document["server"], "port": port}})
+    rollout = split(args)
+    return Application(
+        BUILDER, {**rollout.args, "server": {**rollout.args["server"], "port": port}}, rollout.deployments
+    )
