@@ -11,13 +11,17 @@ from bench.figures import Findings
 from bench.ingress import measure_ingress
 from bench.machine import describe
 from bench.misses import measure_misses
+from bench.neighbours import measure_neighbours
 from bench.outage import measure_outage
 from bench.plot import write_plot
+from bench.poison import measure_poison
 from bench.report import document, table, write_json
 from bench.scenario import Options, Scenario, say
+from bench.single import measure_single
 from bench.soak import measure_soak
 from bench.start import measure_start
 from bench.tail import measure_tail
+from bench.tiers_ceiling import measure_tiers
 from bench.zipf import measure_zipf
 
 SCENARIOS: dict[str, Scenario] = {
@@ -29,8 +33,12 @@ SCENARIOS: dict[str, Scenario] = {
     "miss": measure_misses,
     "outage": measure_outage,
     "soak": measure_soak,
+    "tiers": measure_tiers,
+    "single": measure_single,
+    "neighbours": measure_neighbours,
+    "poison": measure_poison,
 }
-NOT_BY_DEFAULT = {"soak"}
+NOT_BY_DEFAULT = ("soak", "tiers", "single", "neighbours", "poison")
 
 
 def main(arguments: list[str]) -> int:

@@ -16,6 +16,7 @@ from bench.wire import write_requests
 REPOSITORY = Path(__file__).resolve().parents[1]
 START_S = 20.0
 OPEN_LOOP_CONNECTIONS = 64
+WARM_UP_S = 0.5
 
 
 class LoadFailed(Exception):
@@ -77,9 +78,12 @@ class RequestSet:
         return self.once and self.used >= self.count
 
 
-def closed_loop(target: Target, requests: RequestSet, *, connections: int, seconds: float) -> Sample:
-    """Send as fast as the answers come, on so many connections."""
-    return _run(target, requests, _plan(target, requests, connections, seconds))
+def closed_loop(
+    target: Target, requests: RequestSet, *, connections: int, seconds: float, warm_up_s: float = WARM_UP_S
+) -> Sample:
+    """Send as fast as the answers come, on so many connections, and measure when `warm_up_s` are over."""
+    plan = replace(plan_of(target, requests, connections, seconds), warm_up_s=warm_up_s)
+    return _run(target, requests, plan)
 
 
 def open_loop(
@@ -101,11 +105,16 @@ def open_loop(
         connections: As many requests can be on their way at once; more wait, and their waiting counts.
         at_begin: Called when measuring begins; with it, the figures have a timeline of every latency.
     """
-    plan = replace(_plan(target, requests, connections, seconds), rate=rate, timeline=at_begin is not None)
+    plan = replace(plan_of(target, requests, connections, seconds), rate=rate, timeline=at_begin is not None)
     return _run(target, requests, plan, at_begin)
 
 
-def _plan(target: Target, requests: RequestSet, connections: int, seconds: float) -> Plan:
+def plan_of(target: Target, requests: RequestSet, connections: int, seconds: float) -> Plan:
+    """Return the plan of a closed loop.
+
+    Raises:
+        LoadFailed: The requests are used up.
+    """
     if requests.is_used_up:
         raise LoadFailed("the requests, which are to be sent once only, are used up")
     return Plan(

@@ -19,6 +19,7 @@ from bench.wire import JSON, MSGPACK, post
 
 ImageForm = Literal["base64", "bytes", "key"]
 SIMILARITY = "/v1/similarity"
+EMBEDDINGS = "/v1/embeddings"
 TEXTS_PER_REQUEST = 8
 IMAGE_BYTES = 60_000
 PICTURE_SIDE = 48
@@ -80,6 +81,16 @@ def similarity(picture: Picture, texts: Sequence[str], form: ImageForm, tier: st
         raise ValueError("the picture's content key is not known")
     image = {"key": picture.key} if form == "key" else {"image": base64.b64encode(picture.data).decode("ascii")}
     return post(SIMILARITY, orjson.dumps({"images": [image], **fields}), JSON)
+
+
+def image_embedding(data: bytes, model: str = "fast") -> bytes:
+    """Return a whole request for one image's embedding: bytes in msgpack."""
+    return post(EMBEDDINGS, msgpack.packb({"model": model, "input": [{"image": data}]}), MSGPACK)
+
+
+def text_embeddings(texts: Sequence[str], model: str = "fast") -> bytes:
+    """Return a whole request for the embeddings of some texts, as OpenAI's clients ask for them."""
+    return post(EMBEDDINGS, orjson.dumps({"model": model, "input": list(texts), "encoding_format": "base64"}), JSON)
 
 
 def all_hit(count: int, size_bytes: int = IMAGE_BYTES, first_seed: int = 0) -> list[tuple[Picture, list[str]]]:

@@ -5,10 +5,10 @@ import sys
 import time
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from PIL import Image
 
+from bench.photographs import draw
 from tiers.config import ImageLimits
 from tiers.torchvision_shim import import_torchvision
 from tiers.transform import ImageTransform, OpenClipTransform, choose_transform
@@ -49,19 +49,8 @@ def main() -> int:
 
 
 def _photograph(size: tuple[int, int], file_format: str) -> bytes:
-    """Random shapes of all sizes, the larger the stronger, as in photographs."""
-    generator = np.random.default_rng(0)
-    width, height = size
-    levels = np.full((height, width, 3), 128.0)
-    side = 4
-    while side < 2 * max(size):
-        layer = generator.normal(0, 40 * (4 / side) ** 0.6, (min(side, height), min(side, width), 3))
-        for channel in range(3):
-            plane = Image.fromarray(layer[..., channel].astype(np.float32))
-            levels[..., channel] += np.asarray(plane.resize(size, Image.Resampling.BICUBIC))
-        side *= 2
     buffer = io.BytesIO()
-    Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8)).save(buffer, file_format, quality=85)
+    Image.fromarray(draw(size, seed=0)).save(buffer, file_format, quality=85)
     return buffer.getvalue()
 
 

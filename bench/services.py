@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import yaml
+
 from bench.load_process import REPOSITORY, Target
 from bench.wire import END_OF_HEAD
 from tests.deployment_files import write_deployment_file
@@ -45,12 +47,26 @@ def empty_serve(replicas: int) -> Iterator[Target]:
 
 
 @contextmanager
-def our_service(folder: Path, changes: Mapping[str, Any], replicas: int = 1) -> Iterator[Target]:
-    """Run the service with the quick start's deployment file and changes to it."""
+def our_service(
+    folder: Path, changes: Mapping[str, Any], replicas: int = 1, *, fast_model: Mapping[str, Any] | None = None
+) -> Iterator[Target]:
+    """Run the service with the quick start's deployment file and changes to it.
+
+    Args:
+        folder: Where the file is written.
+        changes: Values of the file to set.
+        replicas: Of the router.
+        fast_model: What stands under `tiers.fast.model` in place of the quick start's model.
+    """
     scaling = {"min_replicas": replicas, "max_replicas": replicas, "target_ongoing_requests": 100}
     router = {"autoscaling": scaling, **changes.get("router", {})}
     file = folder / f"service-{next(_file_numbers)}.yaml"
-    with run_service(write_deployment_file(file, {**changes, "router": router})) as service:
+    write_deployment_file(file, {**changes, "router": router})
+    if fast_model is not None:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        document["tiers"]["fast"]["model"] = dict(fast_model)
+        file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    with run_service(file) as service:
         yield _target(service)
 
 
