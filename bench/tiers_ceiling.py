@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from bench.bounds import reachable_rate
+from bench.bounds import best_batch, reachable_rate
 from bench.encoder_process import EncoderProcess, encoder_process
 from bench.encoder_task import Modality, Task
 from bench.figures import Figure, Findings, Promise, compare, interleave, median
@@ -26,8 +26,7 @@ TEXTS_PER_REQUEST = 24
 WARM_UP_S = 2.0
 HEADROOM = 1.5
 PICTURES, TEXTS = 64, 512
-BATCHES: dict[Modality, tuple[int, ...]] = {"image": (1, 4, 8, 16, 32), "text": (1, 8, 16, 32, 64)}
-CALIBRATION_S = 1.0
+BATCHES: dict[Modality, tuple[int, ...]] = {"image": (4, 8, 16, 32), "text": (8, 16, 32, 64)}
 USUAL = "ViT-B-32"
 MODELS = {USUAL: model(USUAL), "small": model("ViT-S-32")}
 IMAGES, ONE_TEXT, MANY_TEXTS = "images over HTTP", "texts over HTTP", f"texts over HTTP, {TEXTS_PER_REQUEST} a request"
@@ -69,11 +68,10 @@ def measure_tiers(options: Options) -> Findings:
             encoders[name] = running.enter_context(
                 encoder_process(options.folder, one, BATCH, list(photographs(PICTURES)), captions(0, TEXTS))
             )
-        best = {name: _best_batches(encoder) for name, encoder in encoders.items()}
         for name, one in MODELS.items():
             say(f"tiers: starting the service with {one['architecture']}")
             with tier_service(options.folder, one) as target:
-                samples = _rounds(options, target, encoders, best, name)
+                samples = _rounds(options, target, encoders, name)
             findings.samples |= {f"{name}: {what}": rounds for what, rounds in samples.items()}
             findings.figures += _figures(name, samples)
             findings.notes += [f"{name}: {note}" for note in (*notes_on_load(samples), *_notes(samples))]
@@ -82,43 +80,39 @@ def measure_tiers(options: Options) -> Findings:
     return findings
 
 
-def _best_batches(encoder: EncoderProcess) -> dict[Modality, int]:
-    """Size of batch with the most items a second, found once: then each round takes the measured time for one size."""
-    best: dict[Modality, int] = {}
-    for modality, sizes in BATCHES.items():
-        rates = {size: encoder.run(Task("encode", modality, CALIBRATION_S, size))["items_per_s"] for size in sizes}
-        best[modality] = max(rates, key=lambda size: rates[size])
-        say(f"tiers: {modality}s/s by batch: " + ", ".join(f"{size}: {rate:.1f}" for size, rate in rates.items()))
-    return best
-
-
 def _rounds(
-    options: Options,
-    target: Target,
-    encoders: dict[str, EncoderProcess],
-    best: dict[str, dict[Modality, int]],
-    name: str,
+    options: Options, target: Target, encoders: dict[str, EncoderProcess], name: str
 ) -> dict[str, list[dict[str, Any]]]:
     traffic = Traffic()
     measures: dict[str, Callable[[], dict[str, Any]]] = {}
-    for modality, size in best[name].items():
-        task = Task("encode", modality, options.seconds, size)
+    for modality, sizes in BATCHES.items():
+        task = Task("encode", modality, options.seconds, sizes)
         measures[PREPARING[modality]] = partial(encoders[name].run, Task("prepare", modality, 1.0))
         measures[CEILINGS[modality]] = partial(_ceiling, encoders[name], task, traffic)
         if name != USUAL:
-            usual = Task("encode", modality, options.seconds, best[USUAL][modality])
-            measures[f"{CEILINGS[modality]}, {USUAL}"] = partial(encoders[USUAL].run, usual)
+            measures[f"{CEILINGS[modality]}, {USUAL}"] = partial(encoders[USUAL].run, task)
         routes = {route: items for route, (of, items) in ROUTES.items() if of == modality}
         for route, items in routes.items():
             measures[route] = partial(_over_http, options, target, traffic, modality, items)
     say(f"tiers: {options.rounds} rounds of {len(measures)} measures")
-    return interleave(measures, options.rounds)
+    samples = interleave(measures, options.rounds)
+    for rounds in samples.values():
+        _take_best_batch(rounds)
+    return samples
 
 
 def _ceiling(encoder: EncoderProcess, task: Task, traffic: Traffic) -> dict[str, Any]:
     sample = encoder.run(task)
-    traffic.expected_per_s[task.modality] = sample["items_per_s"]
+    traffic.expected_per_s[task.modality] = max(sample["per_s_by_batch"].values())
     return sample
+
+
+def _take_best_batch(rounds: list[dict[str, Any]]) -> None:
+    """Add to each sample in process the rate in batches of the size that is best over all rounds."""
+    if "per_s_by_batch" in rounds[0]:
+        best = best_batch([sample["per_s_by_batch"] for sample in rounds])
+        for sample in rounds:
+            sample |= {"batch": int(best), "items_per_s": sample["per_s_by_batch"][best]}
 
 
 def _over_http(options: Options, target: Target, traffic: Traffic, modality: Modality, items: int) -> dict[str, Any]:
