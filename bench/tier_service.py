@@ -37,7 +37,7 @@ def tier_service(
     """
     further = changes or {}
     patient = {
-        "cache": {"url": "none:"},
+        "cache": {"url": "none:", "l1_bytes": 0},
         "limits": further.get("limits", {}),
         "router": {"deadline_s": DEADLINE_S, **further.get("router", {})},
         "tiers": {"fast": {"batch": BATCH, "health": PATIENCE}, "accurate": {"health": PATIENCE}},
