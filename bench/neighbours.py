@@ -22,7 +22,7 @@ FIRST_TEXT = 10_000_000
 """Numbers of the extreme lists' texts: the ordinary stream has none of them."""
 RAISED = {
     "limits": {"text_chars": 20_000, "texts": LIST_TEXTS},
-    "router": {"max_pending_items": 4 * LIST_TEXTS},
+    "router": {"admission": {"fast": {"max_items": 4 * LIST_TEXTS}}},
 }
 LIMITS: dict[str, dict[str, Any]] = {"default limits": {}, "raised limits": RAISED}
 ARCHITECTURE = "ViT-B-32"
