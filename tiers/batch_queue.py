@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
+from tiers.batch_size import BatchSize
 from tiers.class_shares import ClassShares
 from tiers.messages import TrafficClass
 
@@ -24,7 +25,7 @@ class BatchQueue(Generic[Item]):
     """
 
     def __init__(self, max_items: int, shares: ClassShares) -> None:
-        self._max_items = max_items
+        self._size = BatchSize(max_items)
         self._short_run = max(1, int(max_items * shares.share))
         self._shares = shares
         self._waiting: dict[TrafficClass, deque[Item]] = {"live": deque(), "warm_up": deque()}
@@ -39,10 +40,16 @@ class BatchQueue(Generic[Item]):
 
     def take(self, now: float, is_wanted: Callable[[Item], bool]) -> Batch[Item]:
         """Remove the items of the next run; one that nobody wants any more is dropped and takes no place."""
+        size = self._size.limit(now)
         if self._waiting["warm_up"] and self._shares.warm_up_is_due():
-            count = self._max_items if self._shares.is_quiet(now) else self._short_run
+            count = size if self._shares.is_quiet(now) else min(size, self._short_run)
             return Batch(self._pop("warm_up", count, now, is_wanted), "warm_up")
-        return Batch(self._pop("live", self._max_items, now, is_wanted), "live")
+        return Batch(self._pop("live", size, now, is_wanted), "live")
+
+    def ran(self, batch: Batch[Item], seconds: float, now: float) -> None:
+        """Learn what a run of these items took."""
+        self._size.ran(len(batch.items), seconds, now)
+        self._shares.ran(batch.traffic, seconds)
 
     def drain(self) -> list[Item]:
         """Remove everything."""

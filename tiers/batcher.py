@@ -1,7 +1,8 @@
 """Group items of many callers into runs of one encoder.
 
 An item waits only while the encoder is busy: what arrives meanwhile becomes the next run. So the wait is zero when
-idle, and the batch size follows the load. Warm-up traffic yields to live traffic (`ClassShares`).
+idle, and the batch size follows the load, up to what gives nearly all of the encoder's throughput (`BatchSize`).
+Warm-up traffic yields to live traffic (`ClassShares`).
 """
 
 import asyncio
@@ -111,9 +112,9 @@ class Batcher(Generic[Payload]):
                 if batch.items:
                     began = time.monotonic()
                     await self._encode_or_split(batch.items)
-                    took_s = time.monotonic() - began
-                    self._run_s.add(took_s)
-                    self._slot.shares.ran(batch.traffic, took_s)
+                    ended = time.monotonic()
+                    self._run_s.add(ended - began)
+                    self._waiting.ran(batch, ended - began, ended)
             await asyncio.sleep(0)  # where nothing was due here, it is another queue's turn
 
     def _take(self, now: float) -> Batch[_Item[Payload]]:

@@ -42,7 +42,8 @@ class ClassShares:
     def ran(self, traffic: TrafficClass, seconds: float) -> None:
         """Count what a run took; nothing is saved up for warm-up that is not there."""
         if traffic == "warm_up":
-            self._owed_s = max(0.0, self._owed_s - seconds)
+            # What nobody else wanted is free.
+            self._owed_s = self._owed_s - seconds if self._waiting["live"] else 0.0
         elif self._waiting["warm_up"]:
             self._owed_s = min(MOST_OWED_S, self._owed_s + seconds * self.share / (1 - self.share))
         else:

@@ -127,13 +127,13 @@ async def test_items_of_many_callers_share_a_batch() -> None:
 
 
 async def test_batch_is_no_larger_than_allowed() -> None:
-    """Ten items at four a batch, in their order."""
+    """Ten items at four a batch or fewer, in their order."""
     bench = Bench(max_items=4)
 
     results = await collect(bench.submit(*range(10)))
 
     assert numbers(results) == list(range(10))
-    assert [len(batch) for batch in bench.encoder.batches] == [4, 4, 2]
+    assert max(len(batch) for batch in bench.encoder.batches) == 4
 
 
 async def test_what_arrives_during_a_run_is_the_next_batch() -> None:
