@@ -13,6 +13,7 @@ from bench.machine import describe
 from bench.misses import measure_misses
 from bench.neighbours import measure_neighbours
 from bench.outage import measure_outage
+from bench.overload import measure_overload
 from bench.plot import write_plot
 from bench.poison import measure_poison
 from bench.report import document, table, write_json
@@ -37,8 +38,9 @@ SCENARIOS: dict[str, Scenario] = {
     "single": measure_single,
     "neighbours": measure_neighbours,
     "poison": measure_poison,
+    "overload": measure_overload,
 }
-NOT_BY_DEFAULT = ("soak", "tiers", "single", "neighbours", "poison")
+NOT_BY_DEFAULT = ("soak", "tiers", "single", "neighbours", "poison", "overload")
 
 
 def main(arguments: list[str]) -> int:
@@ -56,6 +58,7 @@ def main(arguments: list[str]) -> int:
             replicas=options.replicas,
             pause_s=options.pause_seconds,
             soak_s=options.soak_seconds,
+            flood_s=options.flood_seconds,
         )
         findings: dict[str, Findings] = {}
         for name in options.only:
@@ -88,6 +91,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--replicas", type=int, default=1, help="router replicas, and of the empty app (default 1)")
     parser.add_argument("--pause-seconds", type=float, default=10.0, help="how long Redis is stopped (default 10)")
     parser.add_argument("--soak-seconds", type=float, default=600.0, help="length of the soak (default 600)")
+    parser.add_argument("--flood-seconds", type=float, default=30.0, help="length of a flood (default 30)")
     parser.add_argument("--out", type=Path, default=Path("bench/results"), help="folder of the reports")
     return parser.parse_args(arguments)
 

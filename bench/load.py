@@ -9,7 +9,7 @@ import asyncio
 import sys
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import orjson
 import uvloop
 
 from bench.latency import Latency, percentile
-from bench.schedule import Schedule, for_duration
+from bench.schedule import Arrivals, RandomArrivals, for_duration
 from bench.wire import AnswerReader, UnexpectedAnswer, read_requests
 
 OK = 200
@@ -32,7 +32,7 @@ GRACE_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to send where, for how long; `rate` 0 is a closed loop.
+    """What to send where, for how long; `rate` 0 is a closed loop, a random one has independent callers' arrivals.
 
     With `once`, requests are not sent a second time: the run ends when they are used up.
     """
@@ -47,6 +47,7 @@ class Plan:
     first: int = 0
     once: bool = False
     timeline: bool = False
+    is_random: bool = False
 
 
 class Connection(asyncio.Protocol):
@@ -101,7 +102,7 @@ class Run:
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
         self._waiting: deque[float] = deque()
-        self._schedule: Schedule | None = None
+        self._schedule: Arrivals | None = None
         self._released = 0
         self._in_flight = 0
         self._reconnections = 0
@@ -111,7 +112,8 @@ class Run:
         self._cpu_at_begin = self._cpu_at_end = 0.0
         self._statuses: Counter[str] = Counter()
         self._latencies: list[float] = []
-        self._timeline: list[tuple[float, float]] = []
+        self._latencies_by_status: defaultdict[str, list[float]] = defaultdict(list)
+        self._timeline: list[tuple[float, float, int]] = []
         self._lags: list[float] = []
 
     async def execute(self) -> dict[str, object]:
@@ -121,7 +123,10 @@ class Run:
         self._begins_at, self._ends_at = now + plan.warm_up_s, now + plan.warm_up_s + plan.seconds
         self._loop.call_later(plan.warm_up_s, self._begin)
         if plan.rate:
-            self._schedule = for_duration(now, plan.rate, plan.warm_up_s + plan.seconds)
+            span_s = plan.warm_up_s + plan.seconds
+            self._schedule = (
+                RandomArrivals(now, plan.rate, span_s) if plan.is_random else for_duration(now, plan.rate, span_s)
+            )
         for _ in range(plan.connections):
             await self._connect()
         if self._schedule:
@@ -159,8 +164,9 @@ class Run:
             return
         self._statuses[str(status)] += 1
         self._latencies.append(now - counts_from)
+        self._latencies_by_status[str(status)].append(now - counts_from)
         if self._plan.timeline:
-            self._timeline.append((counts_from - self._begins_at, now - counts_from))
+            self._timeline.append((counts_from - self._begins_at, now - counts_from, status))
 
     def lost(self, connection: Connection, counts_from: float | None) -> None:
         """Count a request that its connection took with it, and connect anew."""
@@ -199,7 +205,7 @@ class Run:
         except OSError as error:
             self.fail(error)
 
-    def _pace(self, schedule: Schedule) -> None:
+    def _pace(self, schedule: Arrivals) -> None:
         """Wake the loop whenever a request is due; a thread, since the loop's timers are too coarse."""
         number = 0
         while number < schedule.count and not self._done.done():
@@ -260,6 +266,7 @@ class Run:
             "statuses": dict(self._statuses),
             "errors": sum(count for status, count in self._statuses.items() if status != str(OK)),
             **Latency.of(self._latencies).as_figures(),
+            "by_status": {status: Latency.of(of).as_figures() for status, of in self._latencies_by_status.items()},
             "generator_cpu_share": share,
             "generator_is_the_limit": share > BUSY_SHARE,
             "generator_lag_p99_ms": percentile(sorted(self._lags), 0.99) * 1e3 if self._lags else None,

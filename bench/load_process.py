@@ -86,13 +86,14 @@ def closed_loop(
     return _run(target, requests, plan)
 
 
-def open_loop(
+def open_loop(  # noqa: PLR0913 - what to send where, and how
     target: Target,
     requests: RequestSet,
     *,
     seconds: float,
     rate: float,
     connections: int = OPEN_LOOP_CONNECTIONS,
+    is_random: bool = False,
     at_begin: Callable[[], object] | None = None,
 ) -> Sample:
     """Send at a fixed rate; latencies count from when a request was due.
@@ -103,9 +104,11 @@ def open_loop(
         seconds: How long to measure.
         rate: Requests/s.
         connections: As many requests can be on their way at once; more wait, and their waiting counts.
+        is_random: Independent callers: arrivals of a Poisson process instead of equal distances.
         at_begin: Called when measuring begins; with it, the figures have a timeline of every latency.
     """
     plan = replace(plan_of(target, requests, connections, seconds), rate=rate, timeline=at_begin is not None)
+    plan = replace(plan, is_random=is_random)
     return _run(target, requests, plan, at_begin)
 
 

@@ -106,8 +106,8 @@ def _round(
     }
 
 
-def _summary(timeline: list[tuple[float, float]], start: float, end: float) -> dict[str, float]:
-    return Latency.of([latency for at, latency in timeline if start <= at < end]).as_figures()
+def _summary(timeline: list[tuple[float, float, int]], start: float, end: float) -> dict[str, float]:
+    return Latency.of([latency for at, latency, _ in timeline if start <= at < end]).as_figures()
 
 
 def _figures(samples: list[dict[str, Any]]) -> list[Figure]:

@@ -19,6 +19,7 @@ class Options:
     replicas: int = 1
     pause_s: float = 10.0
     soak_s: float = 600.0
+    flood_s: float = 30.0
 
 
 Scenario = Callable[[Options], Findings]

@@ -1,7 +1,28 @@
-"""When requests are meant to be sent: at a fixed rate, whatever the service does."""
+"""When requests are meant to be sent: at a rate that the service has no part in."""
 
+import bisect
 import math
+import random
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Protocol
+
+
+class Arrivals(Protocol):
+    """When request `number`, counted from 0, is meant to be sent, and how many are by now."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        ...
+
+    def intended(self, number: int) -> float:
+        """When request `number` is meant to be sent."""
+        ...
+
+    def due(self, now: float) -> int:
+        """How many requests are meant to have been sent by now."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +59,25 @@ def for_duration(begins_at: float, rate: float, seconds: float) -> Schedule:
     if rate <= 0:
         raise ValueError(f"rate: expected above zero, got {rate}")
     return Schedule(begins_at, rate, max(1, round(rate * seconds)))
+
+
+class RandomArrivals:
+    """Arrivals of many independent callers: a Poisson process, equal for equal seeds."""
+
+    def __init__(self, begins_at: float, rate: float, seconds: float, seed: int = 0) -> None:
+        generator = random.Random(seed)
+        count = max(1, round(rate * seconds))
+        self._times = [begins_at + at for at in accumulate(generator.expovariate(rate) for _ in range(count))]
+
+    @property
+    def count(self) -> int:
+        """How many there are: what the rate makes of the seconds, which may take a little less or more."""
+        return len(self._times)
+
+    def intended(self, number: int) -> float:
+        """When request `number` is meant to be sent."""
+        return self._times[number]
+
+    def due(self, now: float) -> int:
+        """How many requests are meant to have been sent by now."""
+        return bisect.bisect_right(self._times, now)
