@@ -31,6 +31,11 @@ class AdaptiveLimitConfig(BaseModel):
         description="Latency at which the limit stops growing, as a multiple of an item's latency without queueing. "
         "Less keeps queues short, more keeps batches full.",
     )
+    slack_s: float = Field(
+        default=0.1,
+        ge=0,
+        description="Seconds on top of that multiple: what is faster is no queue worth refusing anybody for.",
+    )
 
     @model_validator(mode="after")
     def _bounds_are_ordered(self) -> "AdaptiveLimitConfig":
@@ -76,7 +81,8 @@ class AdaptiveLimit:
         self._set(self._value * DROP)
 
     def _follow(self) -> None:
-        gradient = self._config.tolerance * self._service_s / self._latency_s if self._latency_s > 0 else 1.0
+        tolerated_s = self._config.tolerance * self._service_s + self._samples * self._config.slack_s
+        gradient = tolerated_s / self._latency_s if self._latency_s > 0 else 1.0
         gradient = min(1.0, max(LEAST_GRADIENT, gradient))
         is_used = self._most_load >= self._value / 2
         target = self._value * gradient + (math.sqrt(self._value) if is_used else 0.0)

@@ -55,7 +55,9 @@ class RouterConfig(_Strict):
         default=1500, ge=1, description="Requests one router replica works on; the next is answered 503."
     )
     calls_in_flight: int = Field(
-        default=4, ge=1, description="Calls to one tier in progress at once; misses gather meanwhile."
+        default=4,
+        ge=1,
+        description="Calls in progress at once for each replica of a tier, per router; misses gather meanwhile.",
     )
     items_per_call: int = Field(default=32, ge=1, le=1024, description="Items in one call to a tier.")
     bytes_per_call: int = Field(

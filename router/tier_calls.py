@@ -22,6 +22,7 @@ from tiers.messages import EncodeCall, EncodeReply, ModelDescription, TrafficCla
 
 logger = logging.getLogger(__name__)
 WARM_UP_CALLS_IN_FLIGHT = 1
+REPLICA_SEEN_S = 10.0
 
 
 class TierShed(RouterError):
@@ -67,7 +68,7 @@ class _Lane:
 
     traffic: TrafficClass
     queue: TierQueue
-    most_calls: int
+    calls_per_replica: int
     calls: set[asyncio.Task[None]] = field(default_factory=set)
 
 
@@ -93,6 +94,7 @@ class TierCalls:
             for traffic, most in calls.items()
         }
         self._pump_is_due = False
+        self._seen: dict[str, float] = {}
         self._counts = TierCounts()
 
     @property
@@ -172,10 +174,15 @@ class TierCalls:
     def _pump(self) -> None:
         self._pump_is_due = False
         for lane in self._lanes.values():
-            while lane.queue and len(lane.calls) < lane.most_calls:
+            while lane.queue and len(lane.calls) < lane.calls_per_replica * self._replicas():
                 group = lane.queue.take(self._is_wanted)
                 if group:
                     self._begin(lane, group)
+
+    def _replicas(self) -> int:
+        """How many replicas have answered lately: as many times more calls can be under way."""
+        seen_since = self._clock() - REPLICA_SEEN_S
+        return max(1, sum(seen_at >= seen_since for seen_at in self._seen.values()))
 
     def _begin(self, lane: _Lane, group: list[Pending]) -> None:
         # Images first, then texts: the order of a call's items and of its reply's rows.
@@ -270,6 +277,9 @@ class TierCalls:
 
     def _learn(self, group: list[Pending], reply: EncodeReply, sent_at: float) -> None:
         now = self._clock()
+        if reply.replica not in self._seen:  # a new one has come, and old ones may have gone
+            self._seen = {name: at for name, at in self._seen.items() if at >= now - REPLICA_SEEN_S}
+        self._seen[reply.replica] = now
         under_way = sum(len(lane.calls) for lane in self._lanes.values())
         self._admission.learn_pace((now - sent_at) / len(group) / max(1, under_way))
         for pending in group:

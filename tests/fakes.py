@@ -98,6 +98,7 @@ class FakeTierHandle:
         self.calls: list[EncodeCall] = []
         self.timeouts_s: list[float] = []
         self.described = 0
+        self.replica = ""
         self.fault: Exception | None = None
         self.faults: deque[Exception] = deque()
         self.bad_items: dict[Content, ItemCode] = {}
@@ -145,6 +146,7 @@ class FakeTierHandle:
             vectors=rows.tobytes(),
             token_counts=tuple(count_tokens(text) for text in call.texts),
             failures=tuple(failures),
+            replica=self.replica,
         )
 
     def vector(self, content: Content) -> Vector:

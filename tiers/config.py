@@ -82,7 +82,7 @@ class AutoscalingConfig(_Strict):
     min_replicas: int = Field(default=1, ge=1, description="Replicas kept even when idle.")
     max_replicas: int = Field(default=1, ge=1, description="Replicas at most.")
     target_ongoing_requests: float = Field(
-        default=4, gt=0, description="Calls in progress per replica that autoscaling aims for."
+        default=2, gt=0, description="Calls in progress per replica that autoscaling aims for."
     )
     upscale_delay_s: float = Field(default=2, ge=0, description="Seconds of excess load before scaling up.")
     downscale_delay_s: float = Field(default=60, ge=0, description="Seconds of slack before scaling down.")

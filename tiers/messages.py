@@ -62,7 +62,9 @@ class EncodeReply:
     """Vectors of a call's items, images first: float32, little-endian, `len(call)` x `dimension`, unit length.
 
     A failed item's row is zero and its failure is listed. `token_counts` has one entry a text, start and end
-    tokens included, before any cut to the model's context.
+    tokens included, before any cut to the model's context. `encode_ms` is what the call took in the replica,
+    `service_ms` what its items would take, in a batch as they have been lately, if nothing waited before them.
+    `replica` tells replicas apart.
     """
 
     revision: str
@@ -72,6 +74,7 @@ class EncodeReply:
     failures: tuple[ItemFailure, ...] = field(default=())
     encode_ms: float = 0.0
     service_ms: float = 0.0
+    replica: str = ""
 
     def matrix(self) -> FloatMatrix:
         """The vectors as a read-only array, shape (items, dimension)."""

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import time
+import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ class TierReplica:
         self._canary = Canary(self._encoder.answer_canary, self._slot, config.health)
         self._images: Batcher[torch.Tensor] | None = None
         self._texts: Batcher[TokenizedText] | None = None
+        self._name = uuid.uuid4().hex
         self._preparation_s = MovingMean()
         self._admitted: dict[TrafficClass, int] = {"live": 0, "warm_up": 0}
 
@@ -186,6 +188,7 @@ class TierReplica:
             failures=tuple(failures),
             encode_ms=total_ms,
             service_ms=self._service_s(call) * 1e3,
+            replica=self._name,
         )
 
     def _service_s(self, call: EncodeCall) -> float:

@@ -1,13 +1,13 @@
 """The limit of what is held for a tier: down as latency exceeds the service time, up while it does not."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from router.adaptive_limit import AdaptiveLimit, AdaptiveLimitConfig
 
-CONFIG = AdaptiveLimitConfig(floor=4, initial=64, ceiling=512, tolerance=2.0)
+CONFIG = AdaptiveLimitConfig(floor=4, initial=64, ceiling=512, tolerance=2.0, slack_s=0.0)
 
 
 def observe(limit: AdaptiveLimit, latency_s: float, *, load: float | None = None, seconds: float = 20.0) -> None:
@@ -69,6 +69,7 @@ def test_latency_within_the_tolerance_does_not_shrink_an_unused_limit() -> None:
     assert limit.value == 64
 
 
+@settings(deadline=None)
 @given(items_per_s=st.floats(30, 2000))
 def test_limit_settles_where_latency_is_a_few_service_times(items_per_s: float) -> None:
     """However fast the tier: about tolerance times the service time, a floor's worth or a ceiling's."""
@@ -115,6 +116,7 @@ def test_answers_that_took_no_time_change_nothing() -> None:
     assert limit.value == 64
 
 
+@settings(deadline=None)
 @given(
     samples=st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1e9)), max_size=200),
 )
@@ -131,3 +133,13 @@ def test_bounds_out_of_order_are_refused() -> None:
     """The message names what must be in order."""
     with pytest.raises(ValidationError, match="must be in this order"):
         AdaptiveLimitConfig(floor=10, initial=5, ceiling=20)
+
+
+def test_latency_within_the_slack_is_no_queue() -> None:
+    """A model of two milliseconds behind a router of twenty refuses nobody for the router's sake."""
+    limit = AdaptiveLimit(CONFIG.model_copy(update={"slack_s": 0.1}))
+
+    for tick in range(100):
+        limit.observe(0.022, 0.002, limit.value, tick / 10)
+
+    assert limit.value > 64

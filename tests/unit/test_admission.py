@@ -3,7 +3,7 @@
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.adaptive_limit import AdaptiveLimitConfig
@@ -134,6 +134,7 @@ def test_tier_that_sheds_lowers_the_limit() -> None:
     assert bounds.limits == {"image": 51, "text": 64}
 
 
+@settings(deadline=None)
 @given(sizes=st.lists(st.integers(1, 40), max_size=30), order=st.randoms(use_true_random=False))
 def test_nothing_is_held_once_everything_is_finished(sizes: list[int], order: Random) -> None:
     """Whatever the sizes, and in whatever order items end."""

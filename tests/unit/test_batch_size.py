@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiers.batch_size import FRESH_S, BatchSize
@@ -78,6 +78,7 @@ def test_run_that_took_no_time_teaches_nothing() -> None:
     assert size.limit(0.0) == 16
 
 
+@settings(deadline=None)
 @given(
     max_items=st.integers(1, 4096),
     runs=st.lists(st.tuples(st.integers(1, 4096), st.floats(1e-6, 1e3), st.floats(0, 1e4)), max_size=50),

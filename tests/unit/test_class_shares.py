@@ -1,7 +1,7 @@
 """Live traffic and warm-up before one encoder: warm-up has its share while both wait, and all that is left over."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiers.batch_queue import BatchQueue
@@ -39,6 +39,7 @@ def encoder_time(waiting: BatchQueue[str], shares: ClassShares, runs: int) -> di
     return spent
 
 
+@settings(deadline=None)
 @given(share=st.floats(0.05, 0.5))
 def test_warm_up_has_its_share_of_the_time_while_both_wait(share: float) -> None:
     """In the mean, within a tenth of the whole."""

@@ -380,3 +380,31 @@ async def test_warm_up_that_fills_its_share_keeps_no_live_item_out() -> None:
     await collect([*warm_up, *live])
 
     assert tier.calls.counts.refused == 1
+
+
+async def test_each_replica_that_answers_has_calls_of_its_own() -> None:
+    """With a second replica twice as many calls are under way; one that was not heard of for long counts no more."""
+    clock = Clock()
+    tier = make_tier(clock, items_per_call=1, calls_in_flight=2)
+    for replica in ("a", "b"):
+        tier.handle.replica = replica
+        await ask(tier, text(f"first of {replica}"))
+
+    with_two = await calls_under_way(tier, "now")
+    clock.advance(11.0)
+    with_none = await calls_under_way(tier, "later")
+
+    assert (with_two, with_none) == (4, 2)
+
+
+async def calls_under_way(tier: FakeTier, prefix: str) -> int:
+    """How many calls go out for eight items while none is answered."""
+    before = len(tier.handle.calls)
+    tier.handle.hold()
+    answers = tier.calls.submit(texts(8, prefix), LATER)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    under_way = len(tier.handle.calls) - before
+    tier.handle.release()
+    await collect(answers)
+    return under_way
