@@ -14,6 +14,7 @@ from bench.misses import measure_misses
 from bench.neighbours import measure_neighbours
 from bench.outage import measure_outage
 from bench.overload import measure_overload
+from bench.peers.comparison import measure_peers
 from bench.plot import write_plot
 from bench.poison import measure_poison
 from bench.report import document, table, write_json
@@ -39,8 +40,10 @@ SCENARIOS: dict[str, Scenario] = {
     "neighbours": measure_neighbours,
     "poison": measure_poison,
     "overload": measure_overload,
+    "peers": measure_peers,
 }
-NOT_BY_DEFAULT = ("soak", "tiers", "single", "neighbours", "poison", "overload")
+NOT_BY_DEFAULT = ("soak", "tiers", "single", "neighbours", "poison", "overload", "peers")
+FOLDERS = ("folder", "peers")
 
 
 def main(arguments: list[str]) -> int:
@@ -59,12 +62,13 @@ def main(arguments: list[str]) -> int:
             pause_s=options.pause_seconds,
             soak_s=options.soak_seconds,
             flood_s=options.flood_seconds,
+            peers=options.peers_folder.resolve(),
         )
         findings: dict[str, Findings] = {}
         for name in options.only:
             say(f"scenario {name}")
             findings[name] = SCENARIOS[name](chosen)
-    settings = {name: value for name, value in asdict(chosen).items() if name != "folder"}
+    settings = {name: value for name, value in asdict(chosen).items() if name not in FOLDERS}
     stem = folder / f"bench-{machine['date'].replace(':', '').replace('+0000', 'Z')}"
     write_json(stem.with_suffix(".json"), document(findings, machine, settings))
     sys.stdout.write(table(findings))
@@ -92,6 +96,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--pause-seconds", type=float, default=10.0, help="how long Redis is stopped (default 10)")
     parser.add_argument("--soak-seconds", type=float, default=600.0, help="length of the soak (default 600)")
     parser.add_argument("--flood-seconds", type=float, default=30.0, help="length of a flood (default 30)")
+    parser.add_argument(
+        "--peers-folder",
+        type=Path,
+        default=Path(".peers"),
+        help="what `python -m bench.peers.setup` made (default .peers)",
+    )
     parser.add_argument("--out", type=Path, default=Path("bench/results"), help="folder of the reports")
     return parser.parse_args(arguments)
 

@@ -28,6 +28,11 @@ def photographs(count: int, first: int = 0, size_bytes: int = IMAGE_BYTES) -> It
         yield jpeg(_patched(_scene(scene), number), _quality(scene, size_bytes))
 
 
+def photograph(number: int) -> bytes:
+    """Return one of them."""
+    return next(photographs(1, number))
+
+
 def jpeg(levels: Levels, quality: int) -> bytes:
     """Return a picture, shape (height, width, 3), as a JPEG file."""
     buffer = io.BytesIO()

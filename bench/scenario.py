@@ -20,6 +20,7 @@ class Options:
     pause_s: float = 10.0
     soak_s: float = 600.0
     flood_s: float = 30.0
+    peers: Path = Path(".peers")
 
 
 Scenario = Callable[[Options], Findings]

@@ -28,7 +28,7 @@ _file_numbers = itertools.count()
 @contextmanager
 def bare_uvicorn() -> Iterator[Target]:
     """Run the empty application on uvicorn alone, one process."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "uvicorn", "bench.empty_app:application", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--no-access-log", "--log-level", "warning", "--http", "httptools"]
     with subprocess.Popen(command, cwd=REPOSITORY) as process:  # noqa: S603 - this interpreter
@@ -43,7 +43,7 @@ def bare_uvicorn() -> Iterator[Target]:
 def empty_serve(replicas: int) -> Iterator[Target]:
     """Run the empty application on Serve, by the project's own launcher."""
     with run_command([sys.executable, "-m", "bench.serve_empty", str(replicas)]) as service:
-        yield _target(service)
+        yield target_of(service)
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def our_service(
         document["tiers"]["fast"]["model"] = dict(fast_model)
         file.write_text(yaml.safe_dump(document), encoding="utf-8")
     with run_service(file) as service:
-        yield _target(service)
+        yield target_of(service)
 
 
 def ask(target: Target, request: bytes) -> tuple[int, Any]:
@@ -91,14 +91,16 @@ def status(target: Target) -> dict[str, Any]:
     return document
 
 
-def _target(service: RunningService) -> Target:
+def target_of(service: RunningService) -> Target:
+    """Return a running service as a target of load."""
     parts = urlsplit(service.base_url)
     assert parts.hostname is not None
     assert parts.port is not None
     return Target(parts.hostname, parts.port, service.pid)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a TCP port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
