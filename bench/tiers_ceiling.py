@@ -24,7 +24,7 @@ from bench.tier_service import BATCH, calls_between, model, text_batches, tier_s
 CONNECTIONS = 32
 TEXTS_PER_REQUEST = 24
 WARM_UP_S = 2.0
-HEADROOM = 1.5
+HEADROOM = 2.0
 PICTURES, TEXTS = 64, 512
 BATCHES: dict[Modality, tuple[int, ...]] = {"image": (4, 8, 16, 32), "text": (8, 16, 32, 64)}
 USUAL = "ViT-B-32"
@@ -45,6 +45,10 @@ class Traffic:
 
     next_number: int = TEXTS
     expected_per_s: dict[Modality, float] = field(default_factory=dict)
+
+    def expect(self, modality: Modality, per_s: float) -> None:
+        """Note a rate that was seen: the highest counts, as what slows a machine down may be over a moment later."""
+        self.expected_per_s[modality] = max(per_s, self.expected_per_s.get(modality, 0.0))
 
     def requests(self, options: Options, modality: Modality, items: int) -> RequestSet:
         """Write requests for a little longer than one measure."""
@@ -103,7 +107,7 @@ def _rounds(
 
 def _ceiling(encoder: EncoderProcess, task: Task, traffic: Traffic) -> dict[str, Any]:
     sample = encoder.run(task)
-    traffic.expected_per_s[task.modality] = max(sample["per_s_by_batch"].values())
+    traffic.expect(task.modality, max(sample["per_s_by_batch"].values()))
     return sample
 
 
@@ -122,6 +126,7 @@ def _over_http(options: Options, target: Target, traffic: Traffic, modality: Mod
     wait_until_idle(target)
     calls = calls_between(before, status(target)["tiers"]["fast"])
     requests.path.unlink()
+    traffic.expect(modality, sample.rate * items)
     return {**sample.as_document(), **calls, "items_per_s": sample.rate * items}
 
 
