@@ -37,6 +37,8 @@ ROUTES: dict[str, tuple[Modality, int]] = {
     ONE_TEXT: ("text", 1),
     MANY_TEXTS: ("text", TEXTS_PER_REQUEST),
 }
+LIST_CONNECTIONS = 8
+"""Lists take turns item by item and so end together: of 32 at once none would be answered for seconds."""
 
 
 @dataclass(slots=True)
@@ -122,7 +124,8 @@ def _take_best_batch(rounds: list[dict[str, Any]]) -> None:
 def _over_http(options: Options, target: Target, traffic: Traffic, modality: Modality, items: int) -> dict[str, Any]:
     requests = traffic.requests(options, modality, items)
     before = status(target)["tiers"]["fast"]
-    sample = closed_loop(target, requests, connections=CONNECTIONS, seconds=options.seconds, warm_up_s=WARM_UP_S)
+    connections = CONNECTIONS if items == 1 else LIST_CONNECTIONS
+    sample = closed_loop(target, requests, connections=connections, seconds=options.seconds, warm_up_s=WARM_UP_S)
     wait_until_idle(target)
     calls = calls_between(before, status(target)["tiers"]["fast"])
     requests.path.unlink()
