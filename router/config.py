@@ -57,7 +57,13 @@ class RouterConfig(_Strict):
     calls_in_flight: int = Field(
         default=4,
         ge=1,
-        description="Calls in progress at once for each replica of a tier, per router; misses gather meanwhile.",
+        description="Calls that go to each replica of a tier at once, per router.",
+    )
+    max_calls_in_flight: int = Field(
+        default=32,
+        ge=1,
+        description="Calls in progress for each replica, per router; those beyond `calls_in_flight` go 10 ms apart, so "
+        "that misses gather.",
     )
     items_per_call: int = Field(default=32, ge=1, le=1024, description="Items in one call to a tier.")
     bytes_per_call: int = Field(

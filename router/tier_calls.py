@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from router.admission import Admission
@@ -16,12 +16,13 @@ from router.config import RouterConfig
 from router.deadline import Deadline
 from router.errors import ApiError, DeadlineExceeded, InternalError, Overloaded, RouterError, Unavailable
 from router.items import Item
+from router.lane import Lane
 from router.tier_queue import Pending, TierQueue
 from router.tier_reply import Encoded, call_for, read_reply
 from tiers.messages import EncodeCall, EncodeReply, ModelDescription, TrafficClass
 
 logger = logging.getLogger(__name__)
-WARM_UP_CALLS_IN_FLIGHT = 1
+LIST_ITEMS = 16
 REPLICA_SEEN_S = 10.0
 
 
@@ -62,16 +63,6 @@ class TierCounts:
     refused: int = 0
 
 
-@dataclass(slots=True)
-class _Lane:
-    """One class of traffic: what waits, and the calls it has under way."""
-
-    traffic: TrafficClass
-    queue: TierQueue
-    calls_per_replica: int
-    calls: set[asyncio.Task[None]] = field(default_factory=set)
-
-
 class TierCalls:
     """The misses of one router on their way to one tier."""
 
@@ -88,12 +79,16 @@ class TierCalls:
         self._admission = admission
         self._patience_s = config.patience_s
         self._clock = clock
-        calls: dict[TrafficClass, int] = {"live": config.calls_in_flight, "warm_up": WARM_UP_CALLS_IN_FLIGHT}
-        self._lanes = {
-            traffic: _Lane(traffic, TierQueue(config.items_per_call, config.bytes_per_call), most)
-            for traffic, most in calls.items()
-        }
-        self._pump_is_due = False
+
+        def lane(traffic: TrafficClass, at_once: int, most: int) -> Lane:
+            return Lane(traffic, TierQueue(config.items_per_call, config.bytes_per_call), at_once, most)
+
+        most = max(config.calls_in_flight, config.max_calls_in_flight)
+        self._single = lane("live", config.calls_in_flight, most)
+        # A call is answered as a whole: who asks for little does not wait for the rest of somebody's long list.
+        self._lists = lane("live", max(1, config.calls_in_flight // 2), most)
+        self._warm_up = lane("warm_up", 1, 1)
+        self._pump_is_due = self._is_timed = False
         self._seen: dict[str, float] = {}
         self._counts = TierCounts()
 
@@ -143,7 +138,7 @@ class TierCalls:
             is_first = item.modality not in seen
             seen.add(item.modality)
             pending.append(Pending(item, deadline, now, submission, loop.create_future(), is_first))
-        self._lanes[traffic].queue.put(pending)
+        self._lane_for(pending, traffic).queue.put(pending)
         self._pump_soon()
         return [one.answer for one in pending]
 
@@ -157,13 +152,22 @@ class TierCalls:
 
     async def close(self) -> None:
         """Cancel what is in flight and fail what waits."""
-        for lane in self._lanes.values():  # queues first, so that a call which ends makes no new one of them
+        for lane in self._lanes:  # queues first, so that a call which ends makes no new one of them
             self._fail_all(lane.queue.drain(), Unavailable("the service is stopping"))
         await asyncio.sleep(0)  # those that were just made take their first step, and can account for their end
-        calls = [call for lane in self._lanes.values() for call in lane.calls]
+        calls = [call for lane in self._lanes for call in lane.calls]
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
+
+    @property
+    def _lanes(self) -> tuple[Lane, ...]:
+        return (self._single, self._lists, self._warm_up)
+
+    def _lane_for(self, pending: list[Pending], traffic: TrafficClass) -> Lane:
+        if traffic == "warm_up":
+            return self._warm_up
+        return self._lists if len(pending) > LIST_ITEMS else self._single
 
     def _pump_soon(self) -> None:
         """One turn later, so that requests of the same turn share a call."""
@@ -171,10 +175,22 @@ class TierCalls:
             self._pump_is_due = True
             asyncio.get_running_loop().call_soon(self._pump)
 
+    def _pump_later(self, wait_s: float) -> None:
+        if not self._is_timed:
+            self._is_timed = True
+            asyncio.get_running_loop().call_later(wait_s, self._pump_in_time)
+
+    def _pump_in_time(self) -> None:
+        self._is_timed = False
+        self._pump()
+
     def _pump(self) -> None:
         self._pump_is_due = False
-        for lane in self._lanes.values():
-            while lane.queue and len(lane.calls) < lane.calls_per_replica * self._replicas():
+        for lane in self._lanes:
+            while lane.queue and (wait_s := lane.wait_s(self._replicas(), self._clock())) is not None:
+                if wait_s:
+                    self._pump_later(wait_s)
+                    break
                 group = lane.queue.take(self._is_wanted)
                 if group:
                     self._begin(lane, group)
@@ -184,11 +200,12 @@ class TierCalls:
         seen_since = self._clock() - REPLICA_SEEN_S
         return max(1, sum(seen_at >= seen_since for seen_at in self._seen.values()))
 
-    def _begin(self, lane: _Lane, group: list[Pending]) -> None:
+    def _begin(self, lane: Lane, group: list[Pending]) -> None:
         # Images first, then texts: the order of a call's items and of its reply's rows.
         group.sort(key=lambda pending: pending.item.modality != "image")
         task = asyncio.create_task(self._send(group, lane.traffic))
         lane.calls.add(task)
+        lane.sent_at = self._clock()
         waited_for = len(group)
 
         def given_up(answer: asyncio.Future[Encoded]) -> None:
@@ -280,7 +297,7 @@ class TierCalls:
         if reply.replica not in self._seen:  # a new one has come, and old ones may have gone
             self._seen = {name: at for name, at in self._seen.items() if at >= now - REPLICA_SEEN_S}
         self._seen[reply.replica] = now
-        under_way = sum(len(lane.calls) for lane in self._lanes.values())
+        under_way = sum(len(lane.calls) for lane in self._lanes)
         self._admission.learn_pace((now - sent_at) / len(group) / max(1, under_way))
         for pending in group:
             if pending.is_first:

@@ -1,14 +1,14 @@
 """Items that wait for a call to a tier, in the order in which they take turns."""
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from router.admission import Submission
 from router.deadline import Deadline
 from router.items import Item
 from router.tier_reply import Encoded
+from tiers.turn_queue import TurnQueue
 
 
 @dataclass(slots=True)
@@ -30,20 +30,20 @@ class Pending:
 
 
 class TierQueue:
-    """Submissions that take turns: one item of each, so that a long list keeps no short one waiting."""
+    """What waits for calls of at most so many items and bytes; submissions take turns."""
 
     def __init__(self, max_items: int, max_bytes: int) -> None:
         self._max_items = max_items
         self._max_bytes = max_bytes
-        self._submissions: deque[deque[Pending]] = deque()
+        self._waiting: TurnQueue[Pending] = TurnQueue()
 
     def __bool__(self) -> bool:
-        return bool(self._submissions)
+        return len(self._waiting) > 0
 
-    def put(self, pending: Sequence[Pending]) -> None:
-        """Add one submission's items."""
-        if pending:
-            self._submissions.append(deque(pending))
+    def put(self, pending: Iterable[Pending]) -> None:
+        """Add items."""
+        for one in pending:
+            self._waiting.put(one, id(one.submission))
 
     def take(self, is_wanted: Callable[[Pending], bool]) -> list[Pending]:
         """Remove the items of the next call; what is not wanted any more is removed and left out.
@@ -52,14 +52,10 @@ class TierQueue:
         """
         group: list[Pending] = []
         size = 0
-        while self._submissions and len(group) < self._max_items:
-            submission = self._submissions[0]
-            if group and size + submission[0].image_bytes > self._max_bytes:
+        while self._waiting and len(group) < self._max_items:
+            if group and size + self._waiting.peek().image_bytes > self._max_bytes:
                 break
-            self._submissions.rotate(-1)
-            pending = submission.popleft()
-            if not submission:
-                self._submissions.pop()
+            pending = self._waiting.pop()
             if is_wanted(pending):
                 size += pending.image_bytes
                 group.append(pending)
@@ -67,6 +63,4 @@ class TierQueue:
 
     def drain(self) -> list[Pending]:
         """Remove everything."""
-        rest = [pending for submission in self._submissions for pending in submission]
-        self._submissions.clear()
-        return rest
+        return [self._waiting.pop() for _ in range(len(self._waiting))]

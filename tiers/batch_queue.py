@@ -1,12 +1,12 @@
 """What waits of one modality for an encoder, and what of it makes the next run. Pure: the clock is an argument."""
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Generic, NamedTuple, TypeVar
 
 from tiers.batch_size import BatchSize
 from tiers.class_shares import ClassShares
 from tiers.messages import TrafficClass
+from tiers.turn_queue import TurnQueue
 
 Item = TypeVar("Item")
 
@@ -19,7 +19,9 @@ class Batch(NamedTuple, Generic[Item]):
 
 
 class BatchQueue(Generic[Item]):
-    """Two classes of items, each in order of arrival; which is due, `shares` knows for all queues of an encoder.
+    """Two classes of items, in each of which calls take turns.
+
+    Which class is due, `shares` knows for all queues of an encoder.
 
     A run that warm-up has while live traffic is about is short, so that a live item never waits long for its end.
     """
@@ -28,14 +30,14 @@ class BatchQueue(Generic[Item]):
         self._size = BatchSize(max_items)
         self._short_run = max(1, int(max_items * shares.share))
         self._shares = shares
-        self._waiting: dict[TrafficClass, deque[Item]] = {"live": deque(), "warm_up": deque()}
+        self._waiting: dict[TrafficClass, TurnQueue[Item]] = {"live": TurnQueue(), "warm_up": TurnQueue()}
 
     def __len__(self) -> int:
         return sum(len(waiting) for waiting in self._waiting.values())
 
-    def put(self, item: Item, traffic: TrafficClass) -> None:
-        """Add one item at the end of its class."""
-        self._waiting[traffic].append(item)
+    def put(self, item: Item, traffic: TrafficClass, source: Hashable) -> None:
+        """Add one item of a call to its class."""
+        self._waiting[traffic].put(item, source)
         self._shares.arrived(traffic)
 
     def take(self, now: float, is_wanted: Callable[[Item], bool]) -> Batch[Item]:
@@ -59,7 +61,7 @@ class BatchQueue(Generic[Item]):
         waiting = self._waiting[traffic]
         taken: list[Item] = []
         while waiting and len(taken) < count:
-            item = waiting.popleft()
+            item = waiting.pop()
             self._shares.left(traffic, now)
             if is_wanted(item):
                 taken.append(item)

@@ -8,7 +8,7 @@ Warm-up traffic yields to live traffic (`ClassShares`).
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -88,15 +88,20 @@ class Batcher(Generic[Payload]):
         """Whether items have waited for longer than `limit_s` seconds without a batch being taken."""
         return len(self._waiting) > 0 and now - self._moved_at > limit_s
 
-    def submit(self, payload: Payload, deadline: float, traffic: TrafficClass = "live") -> asyncio.Future[Row]:
-        """Queue one item; its vector comes later, or `BadItem`. `deadline` is on the monotonic clock."""
+    def submit(
+        self, payload: Payload, deadline: float, traffic: TrafficClass = "live", source: Hashable = None
+    ) -> asyncio.Future[Row]:
+        """Queue one item; its vector comes later, or `BadItem`. Sources, which are calls, take turns.
+
+        `deadline` is on the monotonic clock.
+        """
         vector: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
         if self._loop.done():
             vector.set_exception(TierError("the batching loop has ended"))
             return vector
         if not self._waiting:
             self._moved_at = time.monotonic()
-        self._waiting.put(_Item(payload, deadline, vector), traffic)
+        self._waiting.put(_Item(payload, deadline, vector), traffic, source)
         self._arrived.set()
         return vector
 
@@ -136,7 +141,7 @@ class Batcher(Generic[Payload]):
             except BaseException:
                 for unfinished in (part, *parts):  # the loop ends here, and `_fail_all` tells who waits
                     for item in unfinished:
-                        self._waiting.put(item, "live")
+                        self._waiting.put(item, "live", None)
                 raise
 
     def _fail_all(self, loop: asyncio.Task[None]) -> None:

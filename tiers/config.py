@@ -82,7 +82,7 @@ class AutoscalingConfig(_Strict):
     min_replicas: int = Field(default=1, ge=1, description="Replicas kept even when idle.")
     max_replicas: int = Field(default=1, ge=1, description="Replicas at most.")
     target_ongoing_requests: float = Field(
-        default=2, gt=0, description="Calls in progress per replica that autoscaling aims for."
+        default=4, gt=0, description="Calls in progress per replica that autoscaling aims for."
     )
     upscale_delay_s: float = Field(default=2, ge=0, description="Seconds of excess load before scaling up.")
     downscale_delay_s: float = Field(default=60, ge=0, description="Seconds of slack before scaling down.")
@@ -179,7 +179,7 @@ class TierConfig(_Strict):
     health: HealthConfig = HealthConfig()
     images: ImageLimits = ImageLimits()
     max_ongoing_requests: int = Field(
-        default=8, ge=1, description="Calls one replica admits at once; several, or capacity stays unused."
+        default=128, ge=1, description="Calls one replica admits at once; routers send 64 each at most by default."
     )
     max_queued_requests: int = Field(
         default=64, ge=-1, description="Calls waiting for a replica per router; -1 for no bound."

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 TEXTS_PER_HOP = 32
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Terms:
-    """On what terms a call's items are prepared and queued; `deadline` is on the monotonic clock."""
+    """On what terms one call's items are prepared and queued; `deadline` is on the monotonic clock."""
 
     deadline: float
     traffic: TrafficClass
@@ -128,7 +128,7 @@ class TierReplica:
         loop = asyncio.get_running_loop()
         async with terms.turn:
             picture = await loop.run_in_executor(self._preparation, self._prepare_image, data, terms.deadline)
-        return await batcher.submit(picture, terms.deadline, terms.traffic), 0
+        return await batcher.submit(picture, terms.deadline, terms.traffic, terms), 0
 
     async def _encode_texts(
         self, batcher: "Batcher[TokenizedText]", texts: Sequence[str], terms: _Terms
@@ -138,7 +138,9 @@ class TierReplica:
         async with terms.turn:
             prepared = await loop.run_in_executor(self._preparation, self._prepare_texts, texts, terms.deadline)
         waiting = [
-            batcher.submit(one, terms.deadline, terms.traffic) for one in prepared if not isinstance(one, BadItem)
+            batcher.submit(one, terms.deadline, terms.traffic, terms)
+            for one in prepared
+            if not isinstance(one, BadItem)
         ]
         rows = iter(await asyncio.gather(*waiting, return_exceptions=True))
         return [one if isinstance(one, BadItem) else _with_count(next(rows), one.token_count) for one in prepared]

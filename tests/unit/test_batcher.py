@@ -308,3 +308,16 @@ async def test_slot_knows_since_when_it_is_running() -> None:
     assert before is None
     assert during is not None
     assert bench.slot.running_since is None
+
+
+async def test_calls_take_turns_in_the_queue() -> None:
+    """One item of a call of its own is in the next run, however long a list came before it."""
+    bench = Bench(max_items=2)
+    futures = await bench.occupy()
+    futures += [bench.batcher.submit(number, LATER, source="long") for number in range(1, 7)]
+    futures.append(bench.batcher.submit(100, LATER, source="short"))
+
+    bench.executor.release()
+    await collect(futures)
+
+    assert 100 in bench.encoder.batches[1]

@@ -23,9 +23,9 @@ def queue(max_items: int = 20, share: float = 0.1) -> tuple[BatchQueue[str], Cla
 def fill(waiting: BatchQueue[str], live: int, warm_up: int) -> None:
     """Put items of both classes."""
     for _ in range(live):
-        waiting.put("live", "live")
+        waiting.put("live", "live", 0)
     for _ in range(warm_up):
-        waiting.put("warm-up", "warm_up")
+        waiting.put("warm-up", "warm_up", 0)
 
 
 def encoder_time(waiting: BatchQueue[str], shares: ClassShares, runs: int) -> dict[TrafficClass, float]:
@@ -106,7 +106,7 @@ def test_item_that_nobody_wants_takes_no_place() -> None:
     """Expired and abandoned items are dropped on the way."""
     waiting, _ = queue(max_items=2)
     for item in ("old", "new", "old", "newer", "newest"):
-        waiting.put(item, "live")
+        waiting.put(item, "live", 0)
 
     assert waiting.take(0.0, lambda item: item != "old").items == ["new", "newer"]
     assert len(waiting) == 1
