@@ -1,5 +1,6 @@
 """What waits of one modality for an encoder, and what of it makes the next run. Pure: the clock is an argument."""
 
+import math
 from collections.abc import Callable, Hashable
 from typing import Generic, NamedTuple, TypeVar
 
@@ -40,9 +41,12 @@ class BatchQueue(Generic[Item]):
         self._waiting[traffic].put(item, source)
         self._shares.arrived(traffic)
 
-    def take(self, now: float, is_wanted: Callable[[Item], bool]) -> Batch[Item]:
-        """Remove the items of the next run; one that nobody wants any more is dropped and takes no place."""
-        size = self._size.limit(now)
+    def take(self, now: float, is_wanted: Callable[[Item], bool], parts: int = 1) -> Batch[Item]:
+        """Remove the items of the next run; one that nobody wants any more is dropped and takes no place.
+
+        With several `parts`, as many runs begin now: what waits is divided among them.
+        """
+        size = min(self._size.limit(now), max(1, math.ceil(len(self) / parts)))
         if self._waiting["warm_up"] and self._shares.warm_up_is_due():
             count = size if self._shares.is_quiet(now) else min(size, self._short_run)
             return Batch(self._pop("warm_up", count, now, is_wanted), "warm_up")

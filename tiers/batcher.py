@@ -9,21 +9,19 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from tiers.batch_queue import Batch, BatchQueue
-from tiers.class_shares import ClassShares
+from tiers.encoder_slot import EncoderSlot
 from tiers.errors import BadItem, TierError
 from tiers.messages import FloatMatrix, TrafficClass
 from tiers.moving_mean import MovingMean
 
 logger = logging.getLogger(__name__)
 Payload = TypeVar("Payload")
-DEFAULT_WARM_UP_SHARE = 0.1
 Row = np.ndarray[tuple[int], np.dtype[np.float32]]
 
 
@@ -32,24 +30,6 @@ class _Item(Generic[Payload]):
     payload: Payload
     deadline: float
     vector: asyncio.Future[Row]
-
-
-@dataclass(slots=True)
-class EncoderSlot:
-    """The one encoder of a replica: its thread, the lock that lets one modality at a time run on it, its shares."""
-
-    thread: Executor
-    shares: ClassShares = field(default_factory=lambda: ClassShares(DEFAULT_WARM_UP_SHARE))
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    running_since: float | None = None
-
-    async def run(self, encode: Callable[[Sequence[Payload]], FloatMatrix], payloads: Sequence[Payload]) -> FloatMatrix:
-        """Encode on the thread, noting when it began. Hold `lock` before."""
-        self.running_since = time.monotonic()
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self.thread, encode, payloads)
-        finally:
-            self.running_since = None
 
 
 class Batcher(Generic[Payload]):
@@ -67,6 +47,7 @@ class Batcher(Generic[Payload]):
         self._waiting: BatchQueue[_Item[Payload]] = BatchQueue(max_items, slot.shares)
         self._moved_at = time.monotonic()
         self._run_s = MovingMean()
+        self._is_dying = False
         self._arrived = asyncio.Event()
         self._loop = asyncio.create_task(self._run())
         self._loop.add_done_callback(self._fail_all)
@@ -110,32 +91,50 @@ class Batcher(Generic[Payload]):
         self._loop.cancel()
 
     async def _run(self) -> None:
-        while True:
-            await self._arrived.wait()
-            async with self._slot.lock:
+        async with asyncio.TaskGroup() as runs:
+            while True:
+                await self._arrived.wait()
+                await self._slot.permits.acquire()
+                if self._is_dying:
+                    return
                 batch = self._take(time.monotonic())
                 if batch.items:
-                    began = time.monotonic()
-                    await self._encode_or_split(batch.items)
-                    ended = time.monotonic()
-                    self._run_s.add(ended - began)
-                    self._waiting.ran(batch, ended - began, ended)
-            await asyncio.sleep(0)  # where nothing was due here, it is another queue's turn
+                    runs.create_task(self._run_batch(batch))
+                else:
+                    self._slot.permits.release()
+                await asyncio.sleep(0)  # the run takes its place; where nothing was due it is another queue's turn
+
+    async def _run_batch(self, batch: Batch[_Item[Payload]]) -> None:
+        """Encode a batch on the permit that was acquired for it."""
+        is_alone = len(batch.items) == 1 and not self._slot.shares.anything_waits
+        share = self._slot.share_of_threads(is_alone=is_alone)
+        began = time.monotonic()
+        try:
+            await self._encode_or_split(batch.items, share)
+        except BaseException:
+            self._is_dying = True  # so that the loop takes no more before it ends
+            raise
+        finally:
+            self._slot.permits.release()
+        ended = time.monotonic()
+        self._run_s.add(ended - began)
+        # By what a run takes of all threads, so that runs on some and on all of them can be compared.
+        self._waiting.ran(batch, (ended - began) * share, ended)
 
     def _take(self, now: float) -> Batch[_Item[Payload]]:
         self._moved_at = now
-        batch = self._waiting.take(now, lambda item: _is_wanted(item, now))
+        batch = self._waiting.take(now, lambda item: _is_wanted(item, now), parts=self._slot.free_streams)
         if not self._waiting:
             self._arrived.clear()
         return batch
 
-    async def _encode_or_split(self, batch: list[_Item[Payload]]) -> None:
+    async def _encode_or_split(self, batch: list[_Item[Payload]], share: float) -> None:
         """Encode a batch; a batch that fails is halved until the items that make it fail stand alone."""
         parts = [batch]
         while parts:
             part = parts.pop()
             try:
-                _deliver(part, await self._slot.run(self._encode, [item.payload for item in part]))
+                _deliver(part, await self._slot.run(self._encode, [item.payload for item in part], share))
             except Exception as error:  # noqa: BLE001 - the encoder's faults are any; the items' owners are told
                 parts += _halve_or_fail(part, error)
             except BaseException:

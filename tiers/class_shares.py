@@ -21,6 +21,11 @@ class ClassShares:
         self._owed_s = 0.0
         self._last_live_at = float("-inf")
 
+    @property
+    def anything_waits(self) -> bool:
+        """Whether there is an item in any queue."""
+        return any(self._waiting.values())
+
     def arrived(self, traffic: TrafficClass) -> None:
         """Count an item that waits."""
         self._waiting[traffic] += 1

@@ -39,11 +39,23 @@ class ModelConfig(_Strict):
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="`cpu`, `cuda`, `cuda:1`.")
     precision: Precision = Field(default="fp32", description="Number format the model computes in.")
     threads: int = Field(default=1, ge=1, le=256, description="CPU threads of one replica's encoder.")
+    streams: int = Field(
+        default=2,
+        ge=1,
+        le=64,
+        description="Runs of the encoder at the same time, each on its part of `threads`; more than that many are not "
+        "made. For `engine: torch` on a CPU; others make one.",
+    )
     engine: EngineName = Field(
         default="torch",
         description="What runs the model: `torch`; `torch-compile` (slow to start, CUDA graphs on a GPU); "
         "`onnxruntime` and `onnxruntime-int8` (CPU, fp32, the extra `onnx`). `secondlook bench engine` measures them.",
     )
+
+    @property
+    def most_streams(self) -> int:
+        """Streams that have a thread."""
+        return min(self.streams, self.threads)
 
     @property
     def number_format(self) -> Literal["fp32", "fp16", "bf16", "int8"]:
@@ -113,7 +125,7 @@ class BatchConfig(_Strict):
         default=16,
         ge=1,
         le=1024,
-        description="Images per run of the encoder at most; fewer where they give 93 % of the throughput.",
+        description="Images per run of the encoder at most; fewer where they give 95 % of the throughput.",
     )
     max_texts: int = Field(
         default=64, ge=1, le=4096, description="Texts per run of the encoder at most; as with images."

@@ -35,7 +35,7 @@ ANY_BATCH = BatchConfig()
 
 
 class Encoder:
-    """A loaded model. Preprocessing is thread-safe; encoding belongs to one thread at a time.
+    """A loaded model. Preprocessing is thread-safe; so is encoding where `is_concurrent`, else it is one thread's.
 
     `text_tower` says whether batches of texts are cut to their longest, `engine_cosine` how near the engine's
     embeddings are to torch's.
@@ -85,6 +85,16 @@ class Encoder:
     def encode_texts(self, texts: Sequence[TokenizedText]) -> FloatMatrix:
         """Embed tokenized texts: float32, shape (texts, dimension), unit length."""
         return _to_numpy(self.text_tower.encode(texts))
+
+    @property
+    def is_concurrent(self) -> bool:
+        """Whether several threads may encode at the same time."""
+        return self._engine.is_concurrent
+
+    @staticmethod
+    def use_threads(threads: int) -> None:
+        """Set how many threads the calling thread's further encoding takes."""
+        torch.set_num_threads(threads)
 
     def answer_canary(self) -> FloatMatrix:
         """Embed a picture and a text that are always the same: float32, shape (2, dimension), unit length."""

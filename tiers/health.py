@@ -4,12 +4,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
 
 import numpy as np
 
-from tiers.batcher import EncoderSlot
 from tiers.config import HealthConfig
+from tiers.encoder_slot import EncoderSlot
 from tiers.errors import TierError
 from tiers.messages import FloatMatrix
 
@@ -58,14 +57,14 @@ class Canary:
     async def _run(self) -> None:
         while True:
             self._asked_at = time.monotonic()
-            async with self._slot.lock:
-                self._fault = await self._compare(self._slot.thread)
+            async with self._slot.permits:
+                self._fault = await self._compare()
             self._asked_at = None
             await asyncio.sleep(self._config.canary_period_s)
 
-    async def _compare(self, thread: Executor) -> str | None:
+    async def _compare(self) -> str | None:
         try:
-            answer = await asyncio.get_running_loop().run_in_executor(thread, self._ask)
+            answer = await self._slot.run(lambda _: self._ask(), ())
         except Exception:  # whatever the model's fault is, the replica is to be replaced
             logger.exception("the canary failed")
             return "the model fails on the canary"

@@ -13,9 +13,10 @@ import numpy as np
 from ray import serve
 from ray.serve.config import RequestRouterConfig
 
-from tiers.batcher import Batcher, EncoderSlot, Row
+from tiers.batcher import Batcher, Row
 from tiers.class_shares import ClassShares
 from tiers.config import TierConfig
+from tiers.encoder_slot import EncoderSlot
 from tiers.errors import BadItem, ReplicaOverloaded, TierError
 from tiers.health import Canary, check_free_memory
 from tiers.messages import EncodeCall, EncodeReply, ItemFailure, ModelDescription, TrafficClass
@@ -52,7 +53,14 @@ class TierReplica:
         self._encoder = Encoder(config.model, config.images, config.batch)
         self._encoder.warm_up()
         self._preparation = ThreadPoolExecutor(config.batch.preprocess_threads, "prepare")
-        self._slot = EncoderSlot(ThreadPoolExecutor(1, "encode"), ClassShares(config.batch.warm_up_share))
+        streams = config.model.most_streams if self._encoder.is_concurrent else 1
+        self._slot = EncoderSlot(
+            ThreadPoolExecutor(streams, "encode"),
+            ClassShares(config.batch.warm_up_share),
+            streams=streams,
+            threads=config.model.threads,
+            use_threads=self._encoder.use_threads if streams > 1 else None,
+        )
         self._canary = Canary(self._encoder.answer_canary, self._slot, config.health)
         self._images: Batcher[torch.Tensor] | None = None
         self._texts: Batcher[TokenizedText] | None = None

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tiers.batcher import Batcher, EncoderSlot, Row
+from tiers.batcher import Batcher, Row
+from tiers.encoder_slot import EncoderSlot
 from tiers.errors import BadItem, TierError
 from tiers.messages import FloatMatrix
 
@@ -33,6 +34,11 @@ class StepExecutor(Executor):
         if not self.is_held:
             self.release()
         return future
+
+    @property
+    def jobs(self) -> int:
+        """How many are held."""
+        return len(self._jobs)
 
     def release(self) -> None:
         """Run what waits, and no longer hold anything."""
@@ -79,9 +85,10 @@ class FakeEncoder:
 class Bench:
     """A batcher over a fake encoder."""
 
-    def __init__(self, max_items: int = 4) -> None:
+    def __init__(self, max_items: int = 4, streams: int = 1) -> None:
         self.executor = StepExecutor()
-        self.slot = EncoderSlot(self.executor)
+        self.threads: list[int] = []
+        self.slot = EncoderSlot(self.executor, streams=streams, threads=4, use_threads=self.threads.append)
         self.encoder = FakeEncoder()
         self.batcher: Batcher[int] = Batcher(self.encoder.encode, self.slot, max_items=max_items)
 
@@ -321,3 +328,40 @@ async def test_calls_take_turns_in_the_queue() -> None:
     await collect(futures)
 
     assert 100 in bench.encoder.batches[1]
+
+
+async def test_streams_run_at_the_same_time_on_their_part_of_the_threads() -> None:
+    """What waits is divided among the streams that are free."""
+    bench = Bench(max_items=8, streams=2)
+    bench.executor.is_held = True
+    futures = bench.submit(1, 2, 3, 4, 5, 6)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    jobs = bench.executor.jobs
+
+    bench.executor.release()
+
+    assert numbers(await collect(futures)) == [1, 2, 3, 4, 5, 6]
+    assert jobs == 2
+    assert bench.encoder.batches == [[1, 2, 3], [4, 5, 6]]
+    assert bench.threads == [2, 2]
+
+
+async def test_single_item_with_nothing_beside_it_gets_all_threads() -> None:
+    """Nobody else needs them."""
+    bench = Bench(streams=2)
+
+    await collect(bench.submit(1))
+
+    assert bench.threads == [4]
+
+
+async def test_items_of_a_stream_that_dies_and_of_the_others_are_all_told() -> None:
+    """Nobody waits for a loop that has ended."""
+    bench = Bench(max_items=2, streams=2)
+    bench.encoder.deadly = {3}
+
+    results = await collect(bench.submit(1, 2, 3, 4, 5, 6))
+
+    assert set(numbers(results)) <= {"TierError", 1, 2}
+    assert not bench.batcher.is_alive

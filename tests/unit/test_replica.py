@@ -89,7 +89,7 @@ async def test_calls_at_the_same_time_get_their_own_rows(replica: TierReplica) -
 
 async def test_call_over_the_bound_is_refused_and_nothing_of_it_begun(replica: TierReplica) -> None:
     """What is admitted already counts; afterwards there is room again."""
-    async with replica._slot.lock:
+    async with replica._slot.permits:
         first = asyncio.create_task(replica.encode(EncodeCall((), ("a star",) * 30, BUDGET_S)))
         await asyncio.sleep(0)  # its items are counted before it waits for anything
 
@@ -106,7 +106,7 @@ async def test_call_over_the_bound_is_refused_and_nothing_of_it_begun(replica: T
 async def test_warm_up_has_its_share_of_the_places_and_room_for_one_call(replica: TierReplica) -> None:
     """A tenth of forty places, but never less than a call; live traffic finds the rest."""
     warm_up = EncodeCall((), ("a star",) * 10, BUDGET_S, "warm_up")
-    async with replica._slot.lock:
+    async with replica._slot.permits:
         first = asyncio.create_task(replica.encode(warm_up))
         await asyncio.sleep(0)
 
@@ -124,7 +124,7 @@ async def test_warm_up_has_its_share_of_the_places_and_room_for_one_call(replica
 async def test_reply_says_what_its_items_would_take_alone(replica: TierReplica) -> None:
     """The time of a run, without the wait before it."""
     await replica.encode(EncodeCall((picture(1),), (), BUDGET_S))
-    async with replica._slot.lock:
+    async with replica._slot.permits:
         call = asyncio.create_task(replica.encode(EncodeCall((picture(2),), (), BUDGET_S)))
         await asyncio.sleep(0.3)
 
@@ -144,7 +144,7 @@ async def test_call_whose_time_is_over_costs_nothing(replica: TierReplica) -> No
 
 async def test_cancelled_call_gives_its_place_back(replica: TierReplica) -> None:
     """A router that gave up leaves room for others."""
-    async with replica._slot.lock:
+    async with replica._slot.permits:
         call = asyncio.create_task(replica.encode(EncodeCall((picture(1),), ("a star",), BUDGET_S)))
         await asyncio.sleep(0)
         before = replica.held_items
@@ -180,10 +180,10 @@ async def test_replica_whose_loop_has_ended_is_unhealthy(replica: TierReplica) -
 async def test_replica_that_hangs_in_a_run_is_unhealthy(replica: TierReplica) -> None:
     """A run that takes longer than allowed never ends by itself."""
     max_run_s = TierConfig.model_fields["health"].default.max_run_s
-    replica._slot.running_since = time.monotonic() - max_run_s + 1
+    replica._slot._since[0] = time.monotonic() - max_run_s + 1
     await replica.check_health()
 
-    replica._slot.running_since = time.monotonic() - max_run_s - 1
+    replica._slot._since[1] = time.monotonic() - max_run_s - 1
 
     with pytest.raises(TierError, match="too long"):
         await replica.check_health()
@@ -193,7 +193,7 @@ async def test_replica_whose_loop_stands_still_is_unhealthy(replica: TierReplica
     """Items wait, and no batch is taken: the loop lives and does not move."""
     max_run_s = TierConfig.model_fields["health"].default.max_run_s
     _, texts = replica._batchers()
-    async with replica._slot.lock:
+    async with replica._slot.permits:
         waiting = texts.submit(replica._encoder.prepare_text("a star"), time.monotonic() + BUDGET_S)
         await replica.check_health()
         texts._moved_at -= max_run_s + 1

@@ -23,6 +23,7 @@ class CompiledEngine:
     """
 
     holds_model = True
+    is_concurrent = False
 
     def __init__(
         self, model: Any, device: torch.device, precision: Precision, *, shapes: Shapes, batch: BatchConfig

@@ -19,6 +19,7 @@ class EagerEngine:
         self._model = model
         self._device = device
         self._dtype = NUMBER_FORMATS[precision]
+        self.is_concurrent = device.type == "cpu"
         self.text_tower = TextTower(model, device)
 
     @torch.inference_mode()

@@ -10,7 +10,7 @@ from tiers.text_tower import TextTower
 
 
 class Engine(Protocol):
-    """A loaded model, ready to run. It belongs to one thread at a time.
+    """A loaded model, ready to run. It belongs to one thread at a time, unless `is_concurrent`.
 
     `text_tower` encodes tokenized texts. `holds_model` says whether the engine still runs on torch's weights; where
     it does not, whoever loaded them may let them go.
@@ -18,6 +18,7 @@ class Engine(Protocol):
 
     text_tower: TextTower
     holds_model: bool
+    is_concurrent: bool
 
     def encode_images(self, batch: torch.Tensor) -> torch.Tensor:
         """Embed prepared pictures.

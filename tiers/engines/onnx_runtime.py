@@ -34,7 +34,7 @@ class OnnxEngine:
         self._quantised = quantised
         pictures = torch.zeros(2, *shapes.picture)
         self._images = self._open(_Tower(model.encode_image, model), pictures, {0: torch.export.Dim.DYNAMIC})
-        self.holds_model = False
+        self.holds_model = self.is_concurrent = False
         self.text_tower = TextTower(self._text_model(model, shapes), torch.device("cpu"))
 
     def encode_images(self, batch: torch.Tensor) -> torch.Tensor:
