@@ -1,5 +1,6 @@
 """The text side of a model: a batch is computed at the length of its longest text where that changes nothing."""
 
+import copy
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +27,7 @@ class TextTower:
         self._model = model
         self._device = device
         self.cuts = False
+        self._cut_towers: dict[int, Any] = {}
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[TokenizedText]) -> torch.Tensor:
@@ -63,13 +65,17 @@ class TextTower:
         return rows
 
     def _encode_cut(self, ids: NDArray[np.int64]) -> torch.Tensor:
-        batch = self._to_device(ids)
-        if hasattr(self._model, "positional_embedding"):
-            # The model itself is the text tower, and beside a text's embedding it returns other things.
-            output = _call_cut(self._model, text=batch)
+        batch, length = self._to_device(ids), ids.shape[1]
+        is_the_model = hasattr(self._model, "positional_embedding")
+        if length not in self._cut_towers:
+            self._cut_towers[length] = _cut_tower(self._model if is_the_model else self._model.text, length)
+        tower = self._cut_towers[length]
+        if is_the_model:
+            # Beside a text's embedding it returns other things.
+            output = tower(text=batch)
             rows = output["text_features"] if isinstance(output, dict) else output[1]
         else:
-            rows = _call_cut(self._model.text, text=batch)
+            rows = tower(batch)
         return torch.nn.functional.normalize(rows, dim=-1)
 
     def _to_device(self, ids: NDArray[np.int64]) -> torch.Tensor:
@@ -87,18 +93,24 @@ def group_by_length(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return np.split(order, [shorter[saved.argmax()]])
 
 
-def _call_cut(tower: Any, *, text: torch.Tensor) -> Any:
-    """Call a module with its positions and its mask as long as the text, and leave it as it was.
+def _cut_tower(tower: Any, length: int) -> Any:
+    """A module that shares everything with `tower` but its positions and its mask, which are of this length.
 
     open_clip's towers add all positions to whatever they get. Towers of other libraries have none by this name, and
-    take texts of any length.
+    take texts of any length. The module itself is left as it is: several threads may be running it.
     """
-    length = text.shape[1]
-    parts: dict[str, torch.Tensor] = {}
-    if (positions := getattr(tower, "positional_embedding", None)) is not None:
-        parts["positional_embedding"] = positions[:length]
-    if (mask := getattr(tower, "attn_mask", None)) is not None:
-        parts["attn_mask"] = mask[:length, :length]
-    if not parts:
-        return tower(text)
-    return torch.func.functional_call(tower, parts, kwargs={"text": text}, tie_weights=False)
+    positions, mask = getattr(tower, "positional_embedding", None), getattr(tower, "attn_mask", None)
+    if positions is None and mask is None:
+        return tower
+    cut = copy.copy(tower)
+    cut._parameters, cut._buffers = dict(tower._parameters), dict(tower._buffers)  # noqa: SLF001 - torch has no other way
+    if positions is not None:
+        cut.positional_embedding = _like(positions, positions[:length])
+    if mask is not None:
+        cut.attn_mask = mask[:length, :length]
+    return cut
+
+
+def _like(whole: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+    """A part as what the whole is: a module takes a parameter in a parameter's place only."""
+    return torch.nn.Parameter(part, requires_grad=False) if isinstance(whole, torch.nn.Parameter) else part

@@ -1,6 +1,7 @@
 """Cutting a batch to its longest text: on where it changes nothing, off elsewhere, for each family of models."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -181,3 +182,19 @@ def test_long_texts_run_alone_where_that_saves_enough(lengths: list[int], sizes:
     assert [len(group) for group in groups] == sizes
     assert sorted(np.concatenate(groups).tolist()) == list(range(len(lengths)))
     assert max(lengths[place] for place in groups[0]) <= min(lengths[place] for place in groups[-1]) or len(groups) == 1
+
+
+@pytest.mark.parametrize("name", ["CLIP", "custom text tower, causal"])
+def test_threads_that_encode_at_the_same_time_do_not_disturb_each_other(name: str) -> None:
+    """Texts of other lengths on another thread change nothing: the model itself is left as it is."""
+    tower = TextTower(EXACT[name](), CPU)
+    batches = [[TOKENIZER.tokenize(" ".join(["star"] * words))] * 4 for words in (1, 5, 20, 60)]
+    tower.prove_cut([batch[0] for batch in batches], "fp32")
+    alone = [tower.encode(batch) for batch in batches]
+
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(tower.encode, batches * 25))
+
+    assert tower.cuts
+    for number, rows in enumerate(together):
+        torch.testing.assert_close(rows, alone[number % len(batches)], atol=1e-5, rtol=0)
