@@ -7,10 +7,12 @@ of it is one transaction: other processes see it whole or not at all, and one th
 
 import asyncio
 import logging
+import os
 import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import lmdb
@@ -24,6 +26,8 @@ READ_STEP = 64
 WRITE_STEP = 256
 GENERATION_SHARE = 0.4
 MAX_READERS = 512
+LOCK_FILE_BYTES = 9 * 4096
+"""Room for so many readers' slots of 64 bytes, and the table's head."""
 RETRY_OPEN_S = 30.0
 CLOSE_TIMEOUT_S = 2.0
 
@@ -47,6 +51,7 @@ class Generations:
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _reserve_lock_file(path / "lock.mdb")
         self._env = lmdb.open(
             str(path), map_size=max_bytes, max_dbs=3, max_readers=MAX_READERS, mode=0o600, metasync=False
         )
@@ -100,6 +105,24 @@ class Generations:
         needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
         if (path / "data.mdb").stat().st_size < needed:
             raise lmdb.CorruptedError("the file is shorter than its last page")
+
+
+def _reserve_lock_file(file: Path) -> None:
+    """Have the whole lock file on the disk: LMDB maps it, and a write where there is no room kills the process.
+
+    Raises:
+        OSError: There is no room for it.
+    """
+    with suppress(FileNotFoundError):
+        status = file.stat()
+        # Opened without need, and closed again, it would lose the locks that this process may hold on it.
+        if min(status.st_size, status.st_blocks * 512) >= LOCK_FILE_BYTES:
+            return
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, LOCK_FILE_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def _other(name: bytes) -> bytes:

@@ -189,6 +189,13 @@ async def test_directory_that_cannot_be_had_is_an_outage(tmp_path: Path) -> None
     await store.close()
 
 
+async def test_lock_file_has_no_holes(path: Path, store: EmbeddedStore) -> None:
+    """A page of it that could not be allocated later, on a full disk, would kill whoever writes to it."""
+    status = (path / "lock.mdb").stat()
+
+    assert status.st_blocks * 512 >= status.st_size
+
+
 async def test_directory_is_opened_once_in_a_process(path: Path, store: EmbeddedStore) -> None:
     """A second store of the same directory in one process is an outage, and leaves the first one alone."""
     second = await EmbeddedStore.open(path, 64 * MIB)
