@@ -1,6 +1,7 @@
 """HAProxy in front of Ray Serve: find it, keep its own pages on loopback, drain it."""
 
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -16,22 +17,36 @@ BINARY_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
 SOCKET_NAME = "admin.sock"
 _PID = re.compile(r"^Pid: (\d+)$", re.MULTILINE)
 
-# Serve is given this script as the binary, for three things that it has no setting for. Its template binds
-# HAProxy's status and metrics pages to every interface: the two lines are rewritten. It splices requests, after
-# which HAProxy 2.8 no longer sees a client go away whose body was larger than its buffer (16 KB): the line is
-# removed, so that nobody's work goes on for nobody. And once draining has begun no new HAProxy starts, which would
-# open the front door again when the application's routes go.
+# Serve is given this script as the binary, for what it has no setting for: it edits the configuration that Serve wrote.
+# And once draining has begun no new HAProxy starts, which would open the front door again when the application's routes
+# go.
 _WRAPPER = """#!/bin/sh
 [ -e {draining} ] && exit 1
 previous=
 for argument in "$@"; do
     if [ "$previous" = -f ] && [ -w "$argument" ]; then
-        sed -i -E 's/^( *bind +)[*]?:([0-9]+)/\\1127.0.0.1:\\2/' "$argument"
-        sed -i -E '/^ *option splice-request$/d' "$argument"
+        sed -i -E -f {edits} "$argument"
     fi
     previous=$argument
 done
 exec {binary} "$@"
+"""
+_STARTING = json.dumps(
+    {
+        "error": {
+            "message": "the service is starting",
+            "type": "overloaded_error",
+            "code": "unavailable",
+            "param": None,
+        }
+    }
+)
+# Serve's template binds HAProxy's status and metrics pages to every interface. It splices requests, after which
+# HAProxy 2.8 no longer sees a client go away whose body was larger than its buffer (16 KB), so that work would go on
+# for nobody. And an HAProxy that has just been started again, and knows no router yet, would say 404 to everybody.
+_EDITS = rf"""s/^( *bind +)[*]?:([0-9]+)/\1127.0.0.1:\2/
+/^ *option splice-request$/d
+s/^( *http-request return status) 404 .*/\1 503 content-type application\/json hdr Retry-After 1 string '{_STARTING}'/
 """
 _DRAINING = "draining"
 
@@ -51,7 +66,10 @@ def write_wrapper(binary: Path, folder: Path) -> Path:
     """Write the script that stands in for `binary` and return its path."""
     wrapper = folder / "haproxy"
     draining = shlex.quote(str(folder / _DRAINING))
-    wrapper.write_text(_WRAPPER.format(binary=shlex.quote(str(binary)), draining=draining), encoding="utf-8")
+    edits = folder / "edits.sed"
+    edits.write_text(_EDITS, encoding="utf-8")
+    script = _WRAPPER.format(binary=shlex.quote(str(binary)), draining=draining, edits=shlex.quote(str(edits)))
+    wrapper.write_text(script, encoding="utf-8")
     wrapper.chmod(0o700)
     return wrapper
 

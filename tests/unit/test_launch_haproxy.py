@@ -1,5 +1,6 @@
 """What stands between Serve and HAProxy: the wrapper script and the front door."""
 
+import json
 import os
 import signal
 import socket
@@ -19,6 +20,8 @@ frontend prometheus
     bind :9101
 frontend http_frontend
     bind 0.0.0.0:8000
+backend default_backend
+    http-request return status 404 content-type text/plain lf-string "Path \'%[path]\' not found."
 listen stats
   bind *:8404
 """
@@ -53,6 +56,17 @@ def test_wrapper_lets_haproxy_see_clients_go_away(wrapper: Path) -> None:
     started = start(wrapper)
 
     assert [line.strip() for line in started.stdout.splitlines() if "splice" in line] == ["option splice-response"]
+
+
+def test_wrapper_tells_clients_to_come_again_while_no_router_is_known(wrapper: Path) -> None:
+    """503 with the contract's body, where Serve's template would say that there is no such path."""
+    started = start(wrapper)
+
+    (line,) = [line for line in started.stdout.splitlines() if "return status" in line]
+    assert line.startswith(
+        "    http-request return status 503 content-type application/json hdr Retry-After 1 string '"
+    )
+    assert json.loads(line.split("'")[1])["error"].keys() == {"message", "type", "code", "param"}
 
 
 def test_closed_front_door_stays_closed_and_haproxy_is_told_to_finish(wrapper: Path) -> None:
