@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 CODE := cache tiers router secondlook demo bench tests
 
-.PHONY: help setup demo serve test bench check format clean
+.PHONY: help setup demo serve test chaos bench check format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ serve: setup ## serve on port 8000 until Ctrl-C
 
 test: $(VENV)/.installed-dev ## run every test: unit, real Redis, real Ray
 	$(BIN)/python -m pytest
+
+chaos: $(VENV)/.installed-dev ## test a running service under faults, each several times
+	SECONDLOOK_CHAOS=long $(BIN)/python -m pytest tests/faults -s
 
 bench: $(VENV)/.installed-dev ## measure layer by layer, as ratios to the floor
 	$(BIN)/python -m bench

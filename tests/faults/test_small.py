@@ -1,5 +1,7 @@
 """Little room: a full disk under the embedded store, damaged entries there, more requests than can be held."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +38,20 @@ FLOOD_S = 20.0 if IS_LONG else 4.0
 HEALTHZ_WITHIN_S = 0.5
 MOVED_CLOCK = Path(__file__).parent / "moved_clock"
 HOUR_S = 3600
+
+OPEN_AND_ASK = """
+import asyncio, pathlib, resource, sys
+from cache.embedded_store import EmbeddedStore
+
+async def main():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), -1))
+    store = await EmbeddedStore.open(pathlib.Path(sys.argv[1]), 1 << 30)
+    await store.put_many([(b"key", bytes(500))])
+    print(store.is_open, await store.get_many([b"key"]))
+    await store.close()
+
+asyncio.run(main())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +123,18 @@ def test_full_disk_costs_writes_and_no_request(
     assert found_when_full
     assert not_answered(load.exchanges) == []
     assert judge.wrong(load.exchanges) == []
+
+
+def test_store_that_is_opened_on_a_full_disk_is_an_outage(tmp_path: Path) -> None:
+    """A router that starts there goes on without it; it does not die."""
+    with small_disk(tmp_path / "disk") as disk:
+        if disk.is_mounted:
+            disk.fill(disk.folder, ())
+        most = "-1" if disk.is_mounted else "0"
+        command = [sys.executable, "-c", OPEN_AND_ASK, str(disk.folder / "cache"), most]
+        ended = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
+
+    assert (ended.returncode, ended.stdout) == (0, "False [None]\n"), ended.stderr
 
 
 def damage(folder: Path) -> int:
