@@ -106,6 +106,12 @@ class Cluster:
         if dead:
             raise ServiceLost(f"Ray lost its {' and '.join(sorted(dead))}")
 
+    def restart_controller(self) -> None:
+        """Have Serve's controller begin anew where it was; replicas and ingress go on meanwhile."""
+        import ray  # noqa: PLC0415
+
+        ray.kill(self._client._controller, no_restart=False)  # noqa: SLF001 - Serve has no public name for it
+
     def wait_until_idle(self, timeout_s: float) -> None:
         """Wait until no replica has a request left.
 

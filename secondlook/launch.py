@@ -24,6 +24,7 @@ from secondlook.ports import PortBlock, claim_address, claim_block
 from secondlook.ray_environment import haproxy_environment, missing, service_environment
 from secondlook.readiness import base_url, is_ready
 from secondlook.rollout import changed_keys
+from secondlook.wall_clock import WallClock
 
 logger = logging.getLogger(__name__)
 
@@ -121,8 +122,14 @@ def run_service(service: Service, announce: Callable[[str], None]) -> None:
         with _stopping_on_failure(cluster):
             running = _start(service, cluster, port, stop)
             announce(base_url(service.host, port))
+        clock = WallClock()
         while not stop.wait(WATCH_S):
             cluster.check_alive()
+            if clock.was_set_back():
+                logger.warning(
+                    "the wall clock was set back: Serve's controller begins anew, or it would check no health"
+                )
+                cluster.restart_controller()
             if stop.take_reload():
                 running = _reload(service, cluster, port, running)
         _drain(service, cluster, ingress)
