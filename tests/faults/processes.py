@@ -13,8 +13,12 @@ REPLACED_WITHIN_S = 60.0
 
 def replicas(service: RunningService, deployment: str) -> set[int]:
     """The processes of one deployment's replicas."""
-    mark = f"ServeReplica:secondlook:{deployment}".encode()
-    return {pid for pid in processes_of(service) if mark in _command_line(pid)}
+    return _titled(service, f"ServeReplica:secondlook:{deployment}")
+
+
+def controllers(service: RunningService) -> set[int]:
+    """The process that decides which replicas are to run."""
+    return _titled(service, "ServeController")
 
 
 def haproxies(service: RunningService) -> set[int]:
@@ -46,6 +50,10 @@ def wait_for_replacement(service: RunningService, deployment: str, before: set[i
         return lost not in now and len(now) == len(before)
 
     return wait_until(is_replaced, REPLACED_WITHIN_S, f"a new replica of {deployment}")
+
+
+def _titled(service: RunningService, title: str) -> set[int]:
+    return {pid for pid in processes_of(service) if title.encode() in _command_line(pid)}
 
 
 def _command_line(pid: int) -> bytes:

@@ -1,4 +1,4 @@
-"""A disk that can be full: a file system of a few megabytes, or a bound on files where none may be mounted."""
+"""A disk that can be full: a small file system, or a bound on files where none may be mounted."""
 
 import resource
 import subprocess
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-DISK_BYTES = 4 * 2**20
+DISK_BYTES = 128 * 2**20
 PAGE = b"\0" * 4096
 
 

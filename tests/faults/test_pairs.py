@@ -14,7 +14,7 @@ from tests.deployment_files import write_deployment_file
 from tests.faults.chaos import CALM_S, again_and_again, report
 from tests.faults.judge import Judge
 from tests.faults.load import Load, ask, degraded, new_seed, not_answered, overdue, percentile_ms, wait_until
-from tests.faults.processes import end_if_running, haproxies, kill, replicas, stop, wait_for_replacement
+from tests.faults.processes import controllers, end_if_running, haproxies, kill, replicas, stop, wait_for_replacement
 from tests.service_process import RunningService, run_service
 
 DEPLOYMENTS = ("Router", "Fast", "Accurate")
@@ -157,6 +157,24 @@ def test_killed_ingress_comes_back(service: RunningService, judge: Judge, attemp
     assert not_answered(load.since(killed_at + back_s)) == []
     assert back_s < INGRESS_BACK_WITHIN_S
     assert judge.wrong(load.exchanges) == []
+
+
+@again_and_again
+def test_killed_controller_is_not_missed(service: RunningService, judge: Judge, attempt: int) -> None:
+    """Who decides what is to run is gone for some seconds; what runs goes on."""
+    before = {name: replicas(service, name) for name in DEPLOYMENTS}
+    (lost,) = controllers(service)
+    with Load(service.base_url) as load:
+        load.go_on(CALM_S)
+        kill(lost)
+        back_s = wait_until(lambda: bool(controllers(service) - {lost}), 60, "a new controller")
+        load.go_on(2 * CALM_S)
+
+    report(f"controller killed: {len(load.exchanges)} questions, new process after {back_s:.1f} s")
+    assert not_answered(load.exchanges) == []
+    assert degraded(load.exchanges) == []
+    assert judge.wrong(load.exchanges) == []
+    assert {name: replicas(service, name) for name in DEPLOYMENTS} == before
 
 
 def test_downscale_under_load_fails_nobody(service: RunningService, file: Path, judge: Judge) -> None:
