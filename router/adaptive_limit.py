@@ -21,9 +21,9 @@ class AdaptiveLimitConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    floor: int = Field(default=32, ge=1, description="Items that may always be held.")
-    ceiling: int = Field(default=1024, ge=1, description="Items held at most, however fast the tier answers.")
-    initial: int = Field(default=64, ge=1, description="Items that may be held before anything was measured.")
+    floor: int = Field(default=32, ge=1, description="Images, or handfuls of eight texts, that may always be held.")
+    ceiling: int = Field(default=1024, ge=1, description="The same, at most, however fast the tier answers.")
+    initial: int = Field(default=64, ge=1, description="The same, before anything was measured.")
     tolerance: float = Field(
         default=2.0,
         gt=1,

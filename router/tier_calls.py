@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from router.admission import Admission
+from router.admission import Admission, Submission
 from router.breaker import CircuitBreaker
 from router.config import RouterConfig
 from router.deadline import Deadline
@@ -22,7 +22,6 @@ from router.tier_reply import Encoded, call_for, read_reply
 from tiers.messages import EncodeCall, EncodeReply, ModelDescription, TrafficClass
 
 logger = logging.getLogger(__name__)
-LIST_ITEMS = 16
 REPLICA_SEEN_S = 10.0
 
 
@@ -138,7 +137,7 @@ class TierCalls:
             is_first = item.modality not in seen
             seen.add(item.modality)
             pending.append(Pending(item, deadline, now, submission, loop.create_future(), is_first))
-        self._lane_for(pending, traffic).queue.put(pending)
+        self._lane_for(submission).queue.put(pending)
         self._pump_soon()
         return [one.answer for one in pending]
 
@@ -164,10 +163,10 @@ class TierCalls:
     def _lanes(self) -> tuple[Lane, ...]:
         return (self._single, self._lists, self._warm_up)
 
-    def _lane_for(self, pending: list[Pending], traffic: TrafficClass) -> Lane:
-        if traffic == "warm_up":
+    def _lane_for(self, submission: Submission) -> Lane:
+        if submission.traffic == "warm_up":
             return self._warm_up
-        return self._lists if len(pending) > LIST_ITEMS else self._single
+        return self._lists if submission.is_list else self._single
 
     def _pump_soon(self) -> None:
         """One turn later, so that requests of the same turn share a call."""

@@ -39,23 +39,44 @@ def test_single_items_are_admitted_up_to_the_limit() -> None:
     assert admitted(admission(images=10), "image", 1) == 10
 
 
-def test_lists_are_admitted_as_long_as_less_than_the_limit_is_held() -> None:
-    """A list of fifty counts as eight: two of them fill a limit of ten, and the next single item waits outside."""
-    bounds = admission(texts=10)
-
-    assert admitted(bounds, "text", 50) == 2
-    with pytest.raises(Overloaded):
-        bounds.admit(["text"], "live")
+def test_eight_texts_count_as_one() -> None:
+    """A picture comes with a handful of them."""
+    assert admitted(admission(texts=10), "text", 8) == 10
+    assert admitted(admission(texts=10), "text", 9) == 5
 
 
-def test_long_list_lets_others_in_while_most_of_it_waits() -> None:
+def test_request_is_admitted_as_long_as_less_than_the_limit_is_held() -> None:
+    """Whatever its own size: two with nine pictures fill a limit of ten."""
+    assert admitted(admission(images=10), "image", 9) == 2
+
+
+def test_list_lets_others_in() -> None:
     """It takes its turn like everybody: a thousand texts do not shut the door."""
-    bounds = admission(texts=10)
-    bounds.admit(["text"] * 900, "live")
+    bounds = admission(texts=10, max_items=2000)
+    bounds.admit(["text"] * 1000, "live")
 
-    bounds.admit(["text"], "live")
+    assert admitted(bounds, "text", 8) == 10
 
-    assert bounds.held == 901
+
+def test_list_is_let_in_behind_what_can_be_worked_off_in_time() -> None:
+    """At ten milliseconds an item and five seconds, five hundred items; one list alone always."""
+    bounds = admission(max_items=10_000)
+    for _ in range(100):
+        bounds.learn_pace(0.01)
+
+    assert admitted(bounds, "text", 100) == 5
+    assert admitted(admission(max_items=10_000), "text", 100) == 100
+
+
+def test_list_teaches_the_limits_nothing() -> None:
+    """Its latency is its own length."""
+    bounds = Admission(AdmissionConfig())
+    submission = bounds.admit(["text"] * 100, "live")
+
+    for tick in range(100):
+        bounds.answered(submission, "text", latency_s=60.0, service_s=0.01, now=float(tick))
+
+    assert bounds.limits["text"] == 64
 
 
 def test_modalities_have_limits_of_their_own() -> None:
@@ -71,11 +92,20 @@ def test_modalities_have_limits_of_their_own() -> None:
 
 
 def test_warm_up_has_a_share_beside_live_traffic() -> None:
-    """A quarter of the limit; neither takes the other's places."""
-    bounds = admission(texts=40)
+    """A quarter of all; live traffic's limits do not count it."""
+    bounds = admission(texts=40, max_items=400)
 
-    assert admitted(bounds, "text", 1, "warm_up") == 10
+    assert admitted(bounds, "text", 10, "warm_up") == 10
     assert admitted(bounds, "text", 1, "live") == 40
+
+
+def test_warm_up_is_let_in_when_there_is_none() -> None:
+    """Even a list that is longer than its share."""
+    bounds = admission(max_items=40)
+
+    bounds.admit(["text"] * 30, "warm_up")
+
+    assert bounds.held == 30
 
 
 def test_items_of_all_classes_stay_within_the_hard_bound() -> None:

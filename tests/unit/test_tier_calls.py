@@ -369,13 +369,13 @@ async def test_warm_up_has_calls_of_its_own_which_say_so() -> None:
 async def test_warm_up_that_fills_its_share_keeps_no_live_item_out() -> None:
     """Classes are counted apart."""
     limit = AdaptiveLimitConfig(floor=4, initial=4, ceiling=4)
-    tier = make_tier(Clock(), admission=AdmissionConfig(texts=limit))
+    tier = make_tier(Clock(), admission=AdmissionConfig(texts=limit, max_items=4, warm_up_share=0.25))
     tier.handle.hold()
     warm_up = tier.calls.submit(texts(1, "warm"), LATER, "warm_up")
 
     with pytest.raises(Overloaded):
         tier.calls.submit(texts(1, "more"), LATER, "warm_up")
-    live = tier.calls.submit(texts(4), LATER)
+    live = tier.calls.submit(texts(3), LATER)
     tier.handle.release()
     await collect([*warm_up, *live])
 
