@@ -25,7 +25,7 @@ class AdaptiveLimitConfig(BaseModel):
     ceiling: int = Field(default=1024, ge=1, description="The same, at most, however fast the tier answers.")
     initial: int = Field(default=64, ge=1, description="The same, before anything was measured.")
     tolerance: float = Field(
-        default=2.0,
+        default=1.5,
         gt=1,
         le=100,
         description="Latency at which the limit stops growing, as a multiple of an item's latency without queueing. "
