@@ -16,6 +16,8 @@ LIST_ITEMS = 16
 # Texts are short and cheap, and come with a picture by the handful: so many count as one.
 TEXTS_PER_UNIT = 8
 MOST_RETRY_AFTER_S = 30
+# Of the time until a list's deadline: who can hardly be answered in time is told so at once.
+SURE_SHARE = 0.5
 
 
 class AdmissionConfig(BaseModel):
@@ -35,7 +37,7 @@ class AdmissionConfig(BaseModel):
         default=5.0,
         gt=0,
         description=f"Seconds in which the tier must be able to work off what it holds, for a list of more than "
-        f"{LIST_ITEMS} items to be let in behind it.",
+        f"{LIST_ITEMS} items to be let in behind it; half of the time until its deadline, where that is less.",
     )
 
 
@@ -78,8 +80,8 @@ class Admission:
         """What live traffic may hold now, lists apart, by modality."""
         return {modality: limit.value for modality, limit in self._limits.items()}
 
-    def admit(self, modalities: Iterable[Modality], traffic: TrafficClass) -> Submission:
-        """Count items of these modalities as held.
+    def admit(self, modalities: Iterable[Modality], traffic: TrafficClass, left_s: float = math.inf) -> Submission:
+        """Count items of these modalities, which have `left_s` seconds until their deadline, as held.
 
         Raises:
             Overloaded: Too much is held already; nothing was counted.
@@ -92,7 +94,7 @@ class Admission:
             units={one: _units(one, count) for one, count in counts.items()},
             load_before={one: self._loads[one] for one in counts},
         )
-        if not self._has_room(submission):
+        if not self._has_room(submission, left_s):
             raise Overloaded("too many items are waiting for this tier", retry_after_s=self.retry_after_s())
         self._held[traffic] += counts.total()
         if _is_limited(submission):
@@ -126,7 +128,7 @@ class Admission:
         """Seconds after which what is held now will have been worked off, 1 to 30."""
         return min(MOST_RETRY_AFTER_S, max(1, math.ceil(self.held * self._seconds_per_item)))
 
-    def _has_room(self, submission: Submission) -> bool:
+    def _has_room(self, submission: Submission, left_s: float) -> bool:
         config, count = self._config, submission.left.total()
         held = self.held + count
         if held > config.max_items:
@@ -135,7 +137,8 @@ class Admission:
             mine = self._held["warm_up"]
             return mine == 0 or mine + count <= config.warm_up_share * config.max_items
         if submission.is_list:
-            return self.held == 0 or held * self._seconds_per_item <= config.list_wait_s
+            wait_s = min(config.list_wait_s, SURE_SHARE * left_s)
+            return self.held == 0 or held * self._seconds_per_item <= wait_s
         return all(self._loads[modality] < self._limits[modality].value for modality in submission.units)
 
 

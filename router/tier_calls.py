@@ -122,7 +122,7 @@ class TierCalls:
         if not items:
             return []
         try:
-            submission = self._admission.admit([item.modality for item in items], traffic)
+            submission = self._admission.admit([item.modality for item in items], traffic, deadline.left_s(now))
         except Overloaded:
             self._counts.refused += len(items)
             raise

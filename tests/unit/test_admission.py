@@ -68,6 +68,18 @@ def test_list_is_let_in_behind_what_can_be_worked_off_in_time() -> None:
     assert admitted(admission(max_items=10_000), "text", 100) == 100
 
 
+def test_list_that_can_hardly_be_answered_in_time_is_refused_at_once() -> None:
+    """Of two seconds until its deadline, one may be waited."""
+    bounds = admission(max_items=10_000)
+    for _ in range(100):
+        bounds.learn_pace(0.01)
+    bounds.admit(["text"] * 60, "live", left_s=2.0)
+
+    with pytest.raises(Overloaded):
+        bounds.admit(["text"] * 60, "live", left_s=2.0)
+    bounds.admit(["text"] * 60, "live", left_s=3.0)
+
+
 def test_list_teaches_the_limits_nothing() -> None:
     """Its latency is its own length."""
     bounds = Admission(AdmissionConfig())
