@@ -1,4 +1,4 @@
-"""The shared store of one machine, without a server. The only file that knows lmdb.
+"""The shared store of one machine, without a server.
 
 LMDB never evicts, so entries live in two generations: new ones go to the current generation, reads ask both,
 and when the current one has grown to its share of the map, the older one is emptied and becomes current. All
@@ -7,17 +7,14 @@ of it is one transaction: other processes see it whole or not at all, and one th
 
 import asyncio
 import logging
-import os
-import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import lmdb
 
-from cache.errors import StoreUnavailable
+from cache.lmdb_files import BROKEN, open_environment, open_or_begin_anew
 from cache.store import StoreCounts
 
 _log = logging.getLogger(__name__)
@@ -25,21 +22,8 @@ _log = logging.getLogger(__name__)
 READ_STEP = 64
 WRITE_STEP = 256
 GENERATION_SHARE = 0.4
-MAX_READERS = 512
-LOCK_FILE_BYTES = 9 * 4096
-"""Room for so many readers' slots of 64 bytes, and the table's head."""
 RETRY_OPEN_S = 30.0
 CLOSE_TIMEOUT_S = 2.0
-
-_CORRUPTED = (
-    lmdb.InvalidError,
-    lmdb.CorruptedError,
-    lmdb.PanicError,
-    lmdb.PageNotFoundError,
-    lmdb.VersionMismatchError,
-    lmdb.IncompatibleError,
-    NotADirectoryError,
-)
 
 
 class Generations:
@@ -50,14 +34,8 @@ class Generations:
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _reserve_lock_file(path / "lock.mdb")
-        self._env = lmdb.open(
-            str(path), map_size=max_bytes, max_dbs=3, max_readers=MAX_READERS, mode=0o600, metasync=False
-        )
+        self._env = open_environment(path, max_bytes, max_dbs=3, metasync=False)
         try:
-            self._check_size(path)
-            self._env.reader_check()
             self._meta = self._env.open_db(b"meta")
             self._tables = {name: self._env.open_db(name) for name in (b"a", b"b")}
         except BaseException:
@@ -100,61 +78,9 @@ class Generations:
             with txn.cursor(self._tables[current]) as cursor:
                 cursor.putmulti(sorted(dict(entries).items()))
 
-    def _check_size(self, path: Path) -> None:
-        """Refuse a truncated file: to read its missing pages would kill the process (SIGBUS)."""
-        needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
-        if (path / "data.mdb").stat().st_size < needed:
-            raise lmdb.CorruptedError("the file is shorter than its last page")
-
-
-def _reserve_lock_file(file: Path) -> None:
-    """Have the whole lock file on the disk: LMDB maps it, and a write where there is no room kills the process.
-
-    Raises:
-        OSError: There is no room for it.
-    """
-    with suppress(FileNotFoundError):
-        status = file.stat()
-        # Opened without need, and closed again, it would lose the locks that this process may hold on it.
-        if min(status.st_size, status.st_blocks * 512) >= LOCK_FILE_BYTES:
-            return
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        os.posix_fallocate(descriptor, 0, LOCK_FILE_BYTES)
-    finally:
-        os.close(descriptor)
-
 
 def _other(name: bytes) -> bytes:
     return b"b" if name == b"a" else b"a"
-
-
-def _open_or_begin_anew(path: Path, max_bytes: int, *, is_broken: bool = False) -> Generations:
-    """Open the directory; move it aside and begin anew where what it holds is broken.
-
-    Raises:
-        StoreUnavailable: The directory can be neither opened nor replaced.
-    """
-    try:
-        if not is_broken:
-            try:
-                return _open(path, max_bytes)
-            except _CORRUPTED as error:
-                _log.warning("cache: %s cannot be opened (%s)", path, error)
-        aside = path.with_name(path.name + ".broken")
-        if aside.is_dir():
-            shutil.rmtree(aside)
-        path.rename(aside)
-        _log.warning("cache: moved %s aside to %s and began anew", path, aside)
-        return _open(path, max_bytes)
-    except (lmdb.Error, OSError) as error:
-        raise StoreUnavailable(str(error)) from error
-
-
-def _open(path: Path, max_bytes: int) -> Generations:
-    if path.exists() and not path.is_dir():
-        raise NotADirectoryError(str(path))
-    return Generations(path, max_bytes)
 
 
 class EmbeddedStore:
@@ -276,7 +202,7 @@ class EmbeddedStore:
         """Begin anew after an error that says the directory is broken; go on after any other."""
         if generations is not self._generations:
             return
-        if not isinstance(error, (*_CORRUPTED, lmdb.MapResizedError)):
+        if not isinstance(error, (*BROKEN, lmdb.MapResizedError)):
             _log.warning("cache: %s: %s", self._path, error)
             return
         self._generations = None
@@ -291,7 +217,9 @@ class EmbeddedStore:
         try:
             self._generations = await asyncio.get_running_loop().run_in_executor(
                 self._thread,
-                lambda: _open_or_begin_anew(self._path, self._max_bytes, is_broken=is_broken),
+                lambda: open_or_begin_anew(
+                    self._path, lambda: Generations(self._path, self._max_bytes), is_broken=is_broken
+                ),
             )
-        except StoreUnavailable as error:
+        except (lmdb.Error, OSError) as error:
             _log.warning("cache: going on without the embedded store at %s: %s", self._path, error)
