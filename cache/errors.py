@@ -4,6 +4,7 @@ CacheError
 ├── InvalidKey          a public key that no image or text has
 ├── SecretUnavailable   the hash secret can be neither read nor kept
 ├── StoreUnavailable    a store cannot be opened where it was configured
+├── JournalUnavailable  the journal cannot be reached, is full, or did not answer in time
 └── LeaderGone          the call that computed a shared miss ended without an answer
 """
 
@@ -22,6 +23,10 @@ class SecretUnavailable(CacheError):
 
 class StoreUnavailable(CacheError):
     """Raised when a connection or a directory cannot be had, or was lost; stores turn it into misses."""
+
+
+class JournalUnavailable(CacheError):
+    """Raised when the journal cannot be reached, is full, or did not answer in time; a write may have been done."""
 
 
 class LeaderGone(CacheError):
