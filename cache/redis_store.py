@@ -86,8 +86,20 @@ class RedisLink:
 
     async def put(self, entries: Entries) -> int:
         """Write the entries, wait, and return how many Redis refused."""
-        replies = await self._require().exchange(pack_writes(KEY_PREFIX, entries, self._ttl_s), len(entries))
-        return count_refused(replies)
+        return count_refused(await self.exchange(pack_writes(KEY_PREFIX, entries, self._ttl_s), len(entries)))
+
+    async def exchange(self, commands: bytes, replies: int) -> list[object]:
+        """Send packed commands, wait, and return as many replies; an error that Redis answered is a `ReplyError`.
+
+        Raises:
+            StoreUnavailable: There is no connection, or it is lost.
+        """
+        return await self._require().exchange(commands, replies)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return self._protocol is not None and not self._protocol.lost.done()
 
     async def get_secret(self) -> bytes | None:
         """Return the secret that Redis holds, or None."""
@@ -118,7 +130,7 @@ class RedisLink:
             self._protocol.send(commands, replies, answer)
 
     async def _command(self, *words: bytes) -> object:
-        (reply,) = await self._require().exchange(pack(*words), 1)
+        (reply,) = await self.exchange(pack(*words), 1)
         return reply
 
     def _require(self) -> RedisProtocol:
