@@ -10,8 +10,40 @@ from cache import redis_address
 
 MIB = 1024 * 1024
 EMBEDDED = "embedded:"
+EMBEDDED_AUTO = "embedded:auto"
 NONE = "none:"
+WITH_CACHE = "cache"
 FORMS = f"expected {redis_address.FORMS}, a list of these, embedded:auto, embedded:DIRECTORY or none:"
+JOURNAL_FORMS = f"expected cache, {redis_address.FORMS}, embedded:DIRECTORY or none:"
+
+
+class JournalConfig(BaseModel):
+    """Where the audit log, the policy's history and the monitor's state are kept."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(
+        default=WITH_CACHE,
+        description="`cache`: where the cache is (of several Redis servers the first; beside an embedded store); or a "
+        "Redis server's URL, `embedded:` and a directory, or `none:` for the process's memory. A Redis that evicts by "
+        "`allkeys-*` may evict it: give it one that does not.",
+    )
+    bytes: int = Field(
+        default=256 * MIB,
+        ge=16 * MIB,
+        description="Largest size of an embedded journal on disk, in bytes; a Redis server has its own limit.",
+    )
+
+    @model_validator(mode="after")
+    def _check_url(self) -> Self:
+        if self.url in (WITH_CACHE, NONE) or (self.url.startswith(EMBEDDED) and self.url != EMBEDDED):
+            return self
+        try:
+            redis_address.check(self.url)
+        except ValueError as error:
+            raise ValueError(f"url: {JOURNAL_FORMS}") from error
+        redis_address.check_options(self.url)
+        return self
 
 
 class CacheConfig(BaseModel):
@@ -20,7 +52,7 @@ class CacheConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
-        default="embedded:auto",
+        default=EMBEDDED_AUTO,
         description="The shared store: `redis://`, `rediss://`, `unix://` or `redis+sentinel://` for a Redis server, "
         "a list of these for shards; `embedded:` and a directory (`embedded:auto`: the user's cache directory) for one "
         "machine without a server; `none:` for none.",
@@ -76,9 +108,15 @@ class CacheConfig(BaseModel):
     embedded_bytes: int = Field(
         default=1024 * MIB, ge=16 * MIB, description="Largest size of the embedded store on disk, in bytes."
     )
+    journal: JournalConfig = Field(
+        default=JournalConfig(),
+        description="Where the audit log, the policy's history and the monitor's state are kept.",
+    )
 
     @model_validator(mode="after")
     def _check_url(self) -> Self:
+        if self.is_embedded and self.journal.url == self.url != EMBEDDED_AUTO:
+            raise ValueError("journal.url: the embedded store's own directory; `cache` is beside it")
         if self.url == NONE or (self.is_embedded and self.url != EMBEDDED):
             return self
         try:
@@ -109,8 +147,23 @@ class CacheConfig(BaseModel):
 
     def embedded_path(self) -> Path:
         """Return the embedded store's directory; `embedded:auto` is in the user's cache directory."""
-        name = self.urls[0].removeprefix(EMBEDDED)
-        if name != "auto":
-            return Path(name).expanduser()
-        root = os.environ.get("XDG_CACHE_HOME", "")
-        return (Path(root) if root else Path.home() / ".cache") / "secondlook" / "embeddings"
+        return _embedded_path(self.urls[0])
+
+    @property
+    def journal_url(self) -> str:
+        """The journal's own URL, or that of the cache, of several the first."""
+        return self.urls[0] if self.journal.url == WITH_CACHE else self.journal.url
+
+    def journal_path(self) -> Path:
+        """Return an embedded journal's directory: beside the embedded store's where none is named."""
+        path = _embedded_path(self.journal_url)
+        is_beside = self.journal.url in (WITH_CACHE, EMBEDDED_AUTO)
+        return path.with_name(path.name + ".journal") if is_beside else path
+
+
+def _embedded_path(url: str) -> Path:
+    name = url.removeprefix(EMBEDDED)
+    if url != EMBEDDED_AUTO:
+        return Path(name).expanduser()
+    root = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(root) if root else Path.home() / ".cache") / "secondlook" / "embeddings"

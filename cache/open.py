@@ -1,6 +1,7 @@
-"""Opens the cache that a configuration describes."""
+"""Opens the cache and the journal that a configuration describes."""
 
 import asyncio
+import logging
 import os
 import secrets
 import tempfile
@@ -9,17 +10,23 @@ from contextlib import suppress
 from pathlib import Path
 
 from cache.codec import Codec
-from cache.config import CacheConfig
+from cache.config import EMBEDDED, CacheConfig
+from cache.embedded_journal import EmbeddedJournal
 from cache.embedded_store import EmbeddedStore
-from cache.errors import SecretUnavailable
+from cache.errors import JournalUnavailable, SecretUnavailable
+from cache.journal import Journal
 from cache.keys import MIN_SECRET_BYTES
 from cache.local_lru import LocalStore
-from cache.redis_address import shard_name
+from cache.memory_journal import MemoryJournal
+from cache.redis_address import is_redis, shard_name
+from cache.redis_journal import RedisJournal
 from cache.redis_secret import share_secret
 from cache.redis_store import open_redis
 from cache.sharded_store import ShardedStore
 from cache.store import Gate, Store
 from cache.two_level import EmbeddingCache, Stored, stored_bytes
+
+_log = logging.getLogger(__name__)
 
 SECRET_BYTES = 32
 
@@ -49,6 +56,31 @@ async def open_cache(
     elif config.is_embedded:
         shared = await EmbeddedStore.open(config.embedded_path(), config.embedded_bytes)
     return EmbeddingCache(local, shared, Codec(config.dtype), write_queue_items=config.write_queue_items)
+
+
+async def open_journal(config: CacheConfig, *, redis_password: str | None = None) -> Journal:
+    """Open the journal, within the running event loop.
+
+    One that cannot be reached is no error: its calls raise JournalUnavailable until it can.
+
+    Args:
+        config: Where embeddings are kept, and the journal.
+        redis_password: Password of Redis, where it needs one that the URL does not hold.
+    """
+    url, timeout_s = config.journal_url, config.connect_timeout_s
+    journal: RedisJournal | EmbeddedJournal
+    if is_redis(url):
+        journal = RedisJournal(url, password=redis_password, connect_timeout_s=timeout_s)
+    elif url.startswith(EMBEDDED):
+        journal = EmbeddedJournal(config.journal_path(), config.journal.bytes)
+    else:
+        return MemoryJournal(config.journal.bytes)
+    try:
+        async with asyncio.timeout(timeout_s):
+            await journal.open()
+    except (JournalUnavailable, TimeoutError) as error:
+        _log.warning("journal: cannot be reached yet (%s)", str(error) or "no answer")
+    return journal
 
 
 async def load_secret(config: CacheConfig, *, redis_password: str | None = None) -> bytes:

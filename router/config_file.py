@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from cache.config import EMBEDDED, EMBEDDED_AUTO
 from router.config import AppArgs
 from router.errors import ConfigInvalid
 from tiers.config import ModelConfig
@@ -101,8 +102,10 @@ def _with_absolute_paths(args: AppArgs, base: Path) -> AppArgs:
         for name, tier in (("fast", args.tiers.fast), ("accurate", args.tiers.accurate))
     }
     cache: dict[str, object] = {}
-    if args.cache.is_embedded and args.cache.url != "embedded:auto":
-        cache["url"] = f"embedded:{_beside(base, args.cache.urls[0].removeprefix('embedded:'))}"
+    if args.cache.is_embedded:
+        cache["url"] = _embedded_beside(base, args.cache.urls[0])
+    journal = args.cache.journal
+    cache["journal"] = journal.model_copy(update={"url": _embedded_beside(base, journal.url)})
     if args.cache.secret_file:
         cache["secret_file"] = _beside(base, args.cache.secret_file)
     return args.model_copy(
@@ -119,6 +122,12 @@ def _model_with_absolute_paths(model: ModelConfig, base: Path) -> ModelConfig:
     if model.bpe_file:
         update["bpe_file"] = _beside(base, model.bpe_file)
     return model.model_copy(update=update)
+
+
+def _embedded_beside(base: Path, url: str) -> str:
+    if not url.startswith(EMBEDDED) or url == EMBEDDED_AUTO:
+        return url
+    return EMBEDDED + _beside(base, url.removeprefix(EMBEDDED))
 
 
 def _beside(base: Path, path: str) -> str:

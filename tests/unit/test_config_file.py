@@ -189,13 +189,13 @@ def test_model_that_can_not_be_loaded_is_refused_early(tmp_path: Path, model: st
 
 
 def test_every_relative_path_is_beside_the_file(tmp_path: Path) -> None:
-    """Replicas run elsewhere: a checkpoint, the store and the secret are looked for where the file is."""
+    """Replicas run elsewhere: a checkpoint, the store, the journal and the secret are looked for where the file is."""
     (tmp_path / "weights.pt").touch()
     file = tmp_path / "deployment.yaml"
     file.write_text(
         "tiers:\n  fast: {model: {architecture: ViT-B-32, pretrained: weights.pt}}\n"
         "  accurate: {model: {architecture: ViT-B-32, pretrained: openai}}\n"
-        "cache: {url: 'embedded:store', secret_file: secret}\n",
+        "cache: {url: 'embedded:store', secret_file: secret, journal: {url: 'embedded:journal'}}\n",
         encoding="utf-8",
     )
 
@@ -205,6 +205,16 @@ def test_every_relative_path_is_beside_the_file(tmp_path: Path) -> None:
     assert args.tiers.accurate.model.pretrained == "openai"
     assert args.cache.url == f"embedded:{tmp_path / 'store'}"
     assert args.cache.secret_file == str(tmp_path / "secret")
+    assert args.cache.journal_path() == tmp_path / "journal"
+
+
+@pytest.mark.parametrize("url", ["cache", "none:", "redis://host", "embedded:auto", "embedded:/journal"])
+def test_journal_that_is_no_relative_path_stays_as_it_is(tmp_path: Path, url: str) -> None:
+    """Only a directory's name is looked up beside the file."""
+    file = tmp_path / "deployment.yaml"
+    file.write_text(f"{MINIMAL}cache: {{journal: {{url: '{url}'}}}}\n", encoding="utf-8")
+
+    assert load_config(file).cache.journal.url == url
 
 
 def test_key_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
