@@ -2,14 +2,10 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 
-from cache.two_level import EmbeddingCache
+from router.admin import AdminRoutes
 from router.answers import AnsweredBy, embeddings_response, models_response, similarity_response
-from router.breaker import CircuitBreaker
-from router.cascade import Cascade
-from router.config import LimitsConfig
 from router.deadline import Deadline, request_deadline
 from router.eager import within
 from router.embedder import Embedder, Embedding
@@ -40,34 +36,13 @@ from router.http import (
 from router.items import Item
 from router.openapi import openapi_document, reference_page
 from router.outcome import Question, TierName
-from router.policy import Policy
-from router.readiness import Readiness
-from router.readings import ListReader
 from router.schemas import EmbeddingsRequest, SimilarityRequest
-from router.status import cache_status, service_status
+from router.service import Service
 from router.traffic import traffic_class
 from tiers.messages import TrafficClass
 
 logger = logging.getLogger(__name__)
 Handler = Callable[[Request], Awaitable[Response]]
-
-
-@dataclass(slots=True)
-class Service:
-    """What the API stands on. `policy` is one reference, swapped as a whole."""
-
-    cascade: Cascade
-    cache: EmbeddingCache
-    fast: Embedder
-    accurate: Embedder
-    reader: ListReader
-    limits: LimitsConfig
-    readiness: Readiness
-    policy: Policy
-    deadline_s: float
-    max_in_flight: int
-    cache_breakers: Sequence[CircuitBreaker] = ()
-    """One before each Redis server, in the order of `cache.url`."""
 
 
 class Api:
@@ -80,11 +55,17 @@ class Api:
         self._names_requests = names_requests
         self._clock = clock
         self._in_flight = 0
+        admin = AdminRoutes(service, clock, lambda: self._in_flight)
         self._routes: dict[str, dict[str, Handler]] = {
             "/v1/similarity": {"POST": self._similarity},
             "/v1/embeddings": {"POST": self._embeddings},
             "/v1/models": {"GET": self._models},
-            "/admin/status": {"GET": self._status},
+            "/admin/status": {"GET": admin.status},
+            "/admin/policy": {"GET": admin.policy},
+            "/admin/policy/validate": {"POST": admin.validate},
+            "/admin/policy/dry-run": {"POST": admin.dry_run},
+            "/admin/policy/history": {"GET": admin.history},
+            "/admin/audit": {"GET": admin.audit},
             "/healthz": {"GET": self._health},
             "/readyz": {"GET": self._ready},
             "/openapi.json": {"GET": self._openapi},
@@ -132,8 +113,8 @@ class Api:
         return handler
 
     async def _similarity(self, request: Request) -> Response:
-        service = self._service
-        deadline = self._deadline(request)
+        service, policy = self._service, self._service.policy
+        deadline = self._deadline(request, policy.rule("similarity").deadline_s)
         body = parse_body(request, await self._read(request, deadline), SimilarityRequest)
         _check_count("images", len(body.images), service.limits.images)
         _check_count("texts", len(body.texts), service.limits.texts)
@@ -143,7 +124,7 @@ class Api:
             raise errors[min(errors)]
         traffic = _traffic_class(request)
         question = Question(images.items, texts.items, body.threshold, body.tier, texts.name, traffic)
-        outcome = await service.cascade.answer(question, service.policy, deadline)
+        outcome = await service.cascade.answer(question, policy, deadline)
         return similarity_response(question, outcome, images, texts)
 
     async def _embeddings(self, request: Request) -> Response:
@@ -183,12 +164,6 @@ class Api:
     async def _models(self, _request: Request) -> Response:
         return models_response({"fast": self._service.fast, "accurate": self._service.accurate})
 
-    async def _status(self, _request: Request) -> Response:
-        service = self._service
-        tiers = {"fast": service.fast, "accurate": service.accurate}
-        cache = cache_status(service.cache, service.cache_breakers, self._clock())
-        return Response(service_status(service.policy, tiers, cache, self._in_flight))
-
     async def _health(self, _request: Request) -> Response:
         return Response({"status": "ok"})
 
@@ -218,10 +193,10 @@ class Api:
         except TimeoutError as error:
             raise DeadlineExceeded("the body did not arrive before the deadline") from error
 
-    def _deadline(self, request: Request) -> Deadline:
+    def _deadline(self, request: Request, route_s: float | None = None) -> Deadline:
         header = request.header(b"x-deadline-ms")
         try:
-            return request_deadline(header, self._service.deadline_s, self._clock())
+            return request_deadline(header, route_s or self._service.deadline_s, self._clock())
         except ValueError as error:
             raise InvalidRequest("X-Deadline-Ms: expected milliseconds above zero", "X-Deadline-Ms") from error
 

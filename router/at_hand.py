@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from router.confidence import judge
 from router.outcome import Decision, Question, TierName
-from router.policy import Policy
+from router.policy_in_force import PolicyInForce
 from router.space_memory import SpaceMemory
 
 
@@ -16,10 +16,11 @@ class AtHand(NamedTuple):
     is_truncated: bool
     tier: TierName
     model_id: str
+    full_name: str
 
 
 def answer_at_hand(
-    question: Question, policy: Policy, fast: SpaceMemory | None, accurate: SpaceMemory | None
+    question: Question, policy: PolicyInForce, fast: SpaceMemory | None, accurate: SpaceMemory | None
 ) -> AtHand | None:
     """Decide every image without waiting for anything; None where something is missing or unsure.
 
@@ -34,9 +35,10 @@ def answer_at_hand(
     if best is not None or accurate is None or not accurate.lacks(question.images):
         return best
     first = _decide(question, "fast", fast)
-    if first is None or any(decision.verdict.margin < policy.threshold for decision in first.decisions):
+    if first is None:
         return None
-    return first
+    threshold = policy.bar(question.route, question.group, first.full_name, accurate.full_name).threshold
+    return None if any(decision.verdict.margin < threshold for decision in first.decisions) else first
 
 
 def _decide(question: Question, tier: TierName, memory: SpaceMemory | None) -> AtHand | None:
@@ -61,4 +63,4 @@ def _decide(question: Question, tier: TierName, memory: SpaceMemory | None) -> A
         )
         for image in images
     ]
-    return AtHand(tuple(decisions), texts.token_count, texts.is_truncated, tier, texts.model_id)
+    return AtHand(tuple(decisions), texts.token_count, texts.is_truncated, tier, texts.model_id, memory.full_name)

@@ -1,13 +1,16 @@
 """The cascade: ask the cache, then the fast tier, and where its margin is too small take a second look."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cache.two_level import EmbeddingCache
-from router.at_hand import answer_at_hand
+from router.at_hand import AtHand, answer_at_hand
+from router.auditor import Auditor, Seen
 from router.budget import EscalationBudget
 from router.comparison import Comparison
+from router.completion import complete
 from router.deadline import Deadline
 from router.embedder import Embedder, Embedding
 from router.errors import (
@@ -22,7 +25,9 @@ from router.errors import (
     UnsupportedMedia,
 )
 from router.outcome import Decision, DegradedReason, Outcome, Question, TierName
-from router.policy import Policy
+from router.policy import RouteName, Rule
+from router.policy_in_force import Bar, PolicyInForce
+from router.reliability import calibrate
 
 CALLERS_FAULTS = (BadImage, InvalidRequest, TooLarge, UnknownKey, UnsupportedMedia)
 # What is kept of the deadline to answer with the fast tier's decision when the second look takes too long.
@@ -34,10 +39,13 @@ class _Run:
     """One request on its way through the cascade."""
 
     question: Question
-    policy: Policy
+    policy: PolicyInForce
+    rule: Rule
     deadline: Deadline
     started: float
     timings_ms: dict[str, float] = field(default_factory=dict)
+    first: dict[int, Decision | ApiError] = field(default_factory=dict)
+    """What the fast tier decided, before any second look."""
 
 
 class Cascade:
@@ -48,15 +56,17 @@ class Cascade:
         fast: Embedder,
         accurate: Embedder,
         cache: EmbeddingCache,
+        auditor: Auditor | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fast = fast
         self._accurate = accurate
         self._cache = cache
-        self._budget = EscalationBudget()
+        self._auditor = auditor
+        self._budgets: defaultdict[RouteName, EscalationBudget] = defaultdict(EscalationBudget)
         self._clock = clock
 
-    async def answer(self, question: Question, policy: Policy, deadline: Deadline) -> Outcome:
+    async def answer(self, question: Question, policy: PolicyInForce, deadline: Deadline) -> Outcome:
         """Decide every image of a question.
 
         Raises:
@@ -65,23 +75,11 @@ class Cascade:
         started = self._clock()
         known = answer_at_hand(question, policy, self._fast.memory, self._accurate.memory)
         if known is not None:
-            now = self._clock()
-            if question.tier == "auto" and question.has_decision:
-                self._budget.decide(len(known.decisions), now)
-            self._cache.count_hits(len(known.decisions) + known.decisions[0].text_hits)
-            took_ms = (now - started) * 1e3
-            return Outcome(
-                decisions=known.decisions,
-                text_errors={},
-                token_count=known.token_count,
-                is_truncated=known.is_truncated,
-                models={**self._model_ids(), known.tier: known.model_id},
-                policy_version=policy.version,
-                timings_ms={"cache": took_ms, "total": took_ms},
-            )
-        run = _Run(question, policy, deadline, started)
+            return self._outcome_at_hand(question, policy, known, started)
+        run = _Run(question, policy, policy.rule(question.route), deadline, started)
         fast, accurate = await self._look_up(run)
-        if question.tier == "auto" and question.has_decision:
+        decisions: Sequence[Decision | ApiError]
+        if question.cascades:
             decisions = await self._cascade(run, fast, accurate)
         else:
             tier: TierName = "accurate" if question.tier == "accurate" else "fast"
@@ -90,6 +88,10 @@ class Cascade:
             decisions = [self._decide(run, tier, comparison, i) for i in range(len(question.images))]
         used = {d.tier for d in decisions if isinstance(d, Decision)} or {"fast"}
         views = [view for name, view in (("fast", fast), ("accurate", accurate)) if name in used]
+        if question.cascades:
+            names = self._names(fast, accurate)
+            self._audit(question, policy, decisions, run.first, names)
+            decisions = _with_calibrated_confidence(decisions, policy.bar(question.route, question.group, *names))
         return Outcome(
             decisions=tuple(decisions),
             text_errors=views[0].text_errors,
@@ -99,6 +101,52 @@ class Cascade:
             policy_version=policy.version,
             timings_ms={**run.timings_ms, "total": (self._clock() - run.started) * 1e3},
         )
+
+    def _outcome_at_hand(self, question: Question, policy: PolicyInForce, known: AtHand, started: float) -> Outcome:
+        now = self._clock()
+        decisions: Sequence[Decision | ApiError] = known.decisions
+        if question.cascades:
+            self._budgets[question.route].decide(len(known.decisions), now)
+            first = dict(enumerate(known.decisions)) if known.tier == "fast" else {}
+            names = (self._fast.full_name, self._accurate.full_name)
+            self._audit(question, policy, known.decisions, first, names)
+            decisions = _with_calibrated_confidence(decisions, policy.bar(question.route, question.group, *names))
+        self._cache.count_hits(len(known.decisions) + known.decisions[0].text_hits)
+        took_ms = (now - started) * 1e3
+        return Outcome(
+            decisions=tuple(decisions),
+            text_errors={},
+            token_count=known.token_count,
+            is_truncated=known.is_truncated,
+            models={**self._model_ids(), known.tier: known.model_id},
+            policy_version=policy.version,
+            timings_ms={"cache": took_ms, "total": took_ms},
+        )
+
+    def _audit(
+        self,
+        question: Question,
+        policy: PolicyInForce,
+        decisions: Sequence[Decision | ApiError],
+        first: Mapping[int, Decision | ApiError],
+        names: tuple[str | None, str | None],
+    ) -> None:
+        """Draw lots, which know nothing of what was decided; what they fall on is audited behind the answer."""
+        if self._auditor is None:
+            return
+        share = policy.rule(question.route).audit_share
+        for image in self._auditor.draw(len(decisions), share):
+            served, fast = decisions[image], first.get(image)
+            if isinstance(served, Decision) and served.is_choice:
+                bar = policy.bar(question.route, question.group, *names)
+                seen_first = fast if isinstance(fast, Decision) else None
+                self._auditor.add(Seen(question, image, policy.version, names, bar, share, served, seen_first))
+
+    def _names(self, fast: Comparison, accurate: Comparison) -> tuple[str | None, str | None]:
+        """Both spaces' full names: those in which was compared, or else the tiers' present ones."""
+        fast_name = self._fast.full_name if fast.model is None else self._fast.full_name_of(fast.model)
+        name = self._accurate.full_name if accurate.model is None else self._accurate.full_name_of(accurate.model)
+        return fast_name, name
 
     def _model_ids(self) -> dict[TierName, str | None]:
         return {"fast": self._fast.model_id, "accurate": self._accurate.model_id}
@@ -135,11 +183,14 @@ class Cascade:
         decisions |= await self._stand_in(run, accurate, lost)
         rest = [i for i in rest if i not in decisions]
         decisions |= {i: self._decide(run, "fast", fast, i) for i in rest}
+        run.first = {i: decisions[i] for i in rest}
         now = self._clock()
-        self._budget.decide(len(every), now)
-        uncertain = [i for i in rest if _is_uncertain(decisions[i], run.policy)]
-        looked, over = self._within_budget(uncertain, run.policy, now)
-        decisions |= {i: _degrade(decisions[i], "budget", _over_budget(), run.policy) for i in over}
+        question = run.question
+        self._budgets[question.route].decide(len(every), now)
+        bar = run.policy.bar(question.route, question.group, *self._names(fast, accurate))
+        uncertain = [i for i in rest if _is_uncertain(decisions[i], bar)]
+        looked, over = self._within_budget(uncertain, run, now)
+        decisions |= {i: _degrade(decisions[i], "budget", _over_budget(), run.rule) for i in over}
         decisions |= await self._second_look(run, accurate, {i: decisions[i] for i in looked})
         return [decisions[i] for i in every]
 
@@ -152,8 +203,9 @@ class Cascade:
         answered = [i for i in lost if accurate.error_for(i, ()) is None]
         return {i: self._decide(run, "accurate", accurate, i, escalated=True) for i in answered}
 
-    def _within_budget(self, uncertain: Sequence[int], policy: Policy, now: float) -> tuple[list[int], list[int]]:
-        looked = [i for i in uncertain if self._budget.take(policy.escalation_budget, now)]
+    def _within_budget(self, uncertain: Sequence[int], run: _Run, now: float) -> tuple[list[int], list[int]]:
+        budget, rule = self._budgets[run.question.route], run.rule
+        looked = [i for i in uncertain if budget.take(rule.escalation_budget, now, rule.escalations_per_s)]
         return looked, [i for i in uncertain if i not in set(looked)]
 
     async def _second_look(
@@ -174,7 +226,7 @@ class Cascade:
             elif isinstance(error, CALLERS_FAULTS):
                 second[i] = error
             else:
-                second[i] = _degrade(decision, _reason(error), error, run.policy)
+                second[i] = _degrade(decision, _reason(error), error, run.rule)
         return second
 
     async def _complete(
@@ -189,18 +241,10 @@ class Cascade:
         if not images:
             return
         embedder = self._fast if tier == "fast" else self._accurate
-        if not comparison.has_begun:
-            comparison.begin(embedder.description, await embedder.cached(comparison.items))
-        missing = comparison.missing(images)
-        if not missing:
-            return
         began = self._clock()
-        wanted = [comparison.items[i] for i in missing]
-        results = await embedder.encode(wanted, deadline or run.deadline, run.question.traffic)
-        if embedder.description != comparison.model:
-            # Rolled to another model meanwhile: what was cached and what was encoded can't be compared.
-            results = [Unavailable("the tier's model has just changed", retry_after_s=1) for _ in missing]
-        comparison.fill(missing, results)
+        results = await complete(embedder, comparison, images, deadline or run.deadline, run.question.traffic)
+        if not results:
+            return
         queue_ms = max((r.queue_ms for r in results if isinstance(r, Embedding)), default=0.0)
         run.timings_ms["queue"] = run.timings_ms.get("queue", 0.0) + queue_ms
         run.timings_ms[tier] = (self._clock() - began) * 1e3
@@ -226,6 +270,20 @@ class Cascade:
         )
 
 
+def _with_calibrated_confidence(decisions: Sequence[Decision | ApiError], bar: Bar) -> Sequence[Decision | ApiError]:
+    """Say of the fast tier's decisions how often such are the accurate tier's, where a certificate knows it."""
+    if bar.temperature is None:
+        return decisions
+    calibrated: list[Decision | ApiError] = []
+    for one in decisions:
+        if isinstance(one, Decision) and one.tier == "fast" and one.is_choice:
+            verdict = one.verdict._replace(confidence=calibrate(one.verdict.confidence, bar.temperature))
+            calibrated.append(one._replace(verdict=verdict))
+        else:
+            calibrated.append(one)
+    return calibrated
+
+
 def _tiers_wanted(question: Question) -> tuple[TierName, ...]:
     if question.tier != "auto":
         return (question.tier,)
@@ -237,8 +295,8 @@ def _models_of(comparisons: dict[TierName, Comparison]) -> dict[TierName, str | 
     return {tier: one.model.identity for tier, one in comparisons.items() if one.model is not None}
 
 
-def _is_uncertain(decision: Decision | ApiError, policy: Policy) -> bool:
-    return isinstance(decision, Decision) and decision.is_choice and decision.verdict.margin < policy.threshold
+def _is_uncertain(decision: Decision | ApiError, bar: Bar) -> bool:
+    return isinstance(decision, Decision) and decision.is_choice and decision.verdict.margin < bar.threshold
 
 
 def _reason(error: ApiError) -> DegradedReason:
@@ -253,10 +311,8 @@ def _over_budget() -> ApiError:
     return Overloaded("the escalation budget is spent", retry_after_s=1)
 
 
-def _degrade(
-    decision: Decision | ApiError, reason: DegradedReason, error: ApiError, policy: Policy
-) -> Decision | ApiError:
+def _degrade(decision: Decision | ApiError, reason: DegradedReason, error: ApiError, rule: Rule) -> Decision | ApiError:
     """The fast tier's decision, marked, or the error, as the policy says."""
-    if isinstance(decision, ApiError) or policy.degraded == "fail":
+    if isinstance(decision, ApiError) or rule.degraded == "fail":
         return decision if isinstance(decision, ApiError) else error
     return decision._replace(degraded=reason)

@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from cache.config import CacheConfig
 from router.admission import AdmissionConfig
 from router.breaker import BreakerConfig
-from router.policy import Policy
+from router.policy import Policy, or_path
 from tiers.config import AutoscalingConfig, ResourcesConfig, TierConfig
 
 
@@ -78,6 +78,9 @@ class RouterConfig(_Strict):
         description="Seconds a call to a tier must have had for its time-out to count against the tier's breaker: a "
         "caller's tiny deadline is no fault of the tier.",
     )
+    audit_records: int = Field(
+        default=200_000, ge=1000, description="Records that the audit log keeps, the newest, at 250 bytes each."
+    )
     admission: TierAdmissionConfig = TierAdmissionConfig()
     breaker: BreakerConfig = BreakerConfig()
     cache_breaker: BreakerConfig = BreakerConfig()
@@ -93,9 +96,17 @@ class TiersConfig(_Strict):
 class AppArgs(_Strict):
     """Everything one deployment file says."""
 
+    name: str = Field(
+        default="default",
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$",
+        description="Names the deployment: its audit log and its policies' history are its own where several "
+        "deployments share one store.",
+    )
     server: ServerConfig = ServerConfig()
     limits: LimitsConfig = LimitsConfig()
     router: RouterConfig = RouterConfig()
     cache: CacheConfig = CacheConfig()
     tiers: TiersConfig
-    policy: Policy = Policy()
+    policy: Policy = Field(
+        default=Policy(), json_schema_extra=or_path, description="The policy, or the path of its own file."
+    )

@@ -15,7 +15,7 @@ from cache.two_level import EmbeddingCache, Entry, Lookup, Stored
 from router.deadline import Deadline
 from router.errors import ApiError, DeadlineExceeded, InternalError, Unavailable, UnknownKey
 from router.items import Item
-from router.space import Space
+from router.space import Space, full_name
 from router.space_memory import SpaceMemory
 from router.tier_calls import TierCalls
 from router.tier_reply import Encoded
@@ -84,6 +84,15 @@ class Embedder:
     def model_id(self) -> str | None:
         """`id@revision` of the tier's model, or None before the tier has come up."""
         return self._space.model_id if self._space else None
+
+    @property
+    def full_name(self) -> str | None:
+        """The full name of the model's space, as certificates give it, or None before the tier has come up."""
+        return self._space.full_name if self._space else None
+
+    def full_name_of(self, model: ModelDescription) -> str:
+        """The full name that the tier has with some model, which may no longer be its own."""
+        return full_name(model, self._dtype)
 
     def use(self, description: ModelDescription) -> None:
         """Take over a tier's description; a changed model is a new space of keys, so nothing old is found."""

@@ -59,6 +59,7 @@ class Request(NamedTuple):
     request_id: str
     receive: Receive
     names_itself: bool = True
+    query: bytes = b""
 
     def header(self, name: bytes) -> str | None:
         """A header's value; of one that was sent twice, the last."""
@@ -88,7 +89,8 @@ def read_request(scope: Scope, receive: Receive, *, names_itself: bool = True) -
     is_usable = given.isascii() and given.isprintable() and 0 < len(given) <= MAX_REQUEST_ID_CHARS
     request_id = given if is_usable else uuid.uuid4().hex
     content_type = _media_type(headers.get(b"content-type", _JSON_TYPE))
-    return Request(scope["method"], scope["path"], headers, content_type, request_id, receive, names_itself)
+    query: bytes = scope.get("query_string", b"")
+    return Request(scope["method"], scope["path"], headers, content_type, request_id, receive, names_itself, query)
 
 
 def _media_type(header: bytes) -> str:
@@ -128,9 +130,7 @@ def parse_body(request: Request, data: bytes, model: type[Body]) -> Body:
         UnsupportedMedia: The content type is none that is read.
         InvalidRequest: The body can't be decoded, or is not what the route takes.
     """
-    document = _decode(request, data)
-    if not isinstance(document, dict):
-        raise InvalidRequest("the body is an object with named fields")
+    document = parse_object(request, data)
     unknown = next((name for name in document if name not in model.model_fields), None)
     if unknown is not None:  # here, because each of a million unknown fields would be an error of its own
         param = str(unknown)[:MAX_PARAM_CHARS]
@@ -139,6 +139,19 @@ def parse_body(request: Request, data: bytes, model: type[Body]) -> Body:
         return model.model_validate(document)
     except ValidationError as error:
         raise _explain(error.errors(include_url=False)[0]) from error
+
+
+def parse_object(request: Request, data: bytes) -> dict[str, Any]:
+    """Decode by content type an object whose fields are checked elsewhere.
+
+    Raises:
+        UnsupportedMedia: The content type is none that is read.
+        InvalidRequest: The body can't be decoded, or is no object.
+    """
+    document = _decode(request, data)
+    if not isinstance(document, dict):
+        raise InvalidRequest("the body is an object with named fields")
+    return document
 
 
 def _decode(request: Request, data: bytes) -> object:

@@ -13,10 +13,12 @@ from ray.serve.handle import DeploymentHandle
 
 from cache.errors import SecretUnavailable
 from cache.keys import ContentHasher
-from cache.open import load_secret, open_cache
+from cache.open import load_secret, open_cache, open_journal
+from cache.scoped_journal import ScopedJournal
 from cache.two_level import EmbeddingCache
 from router.admission import Admission
-from router.api import Api, Service
+from router.api import Api
+from router.audits import Audits
 from router.breaker import CircuitBreaker
 from router.cascade import Cascade
 from router.config import AppArgs
@@ -24,13 +26,16 @@ from router.embedder import Embedder
 from router.errors import RouterError
 from router.items import ItemReader
 from router.policy import Policy
+from router.policy_admin import PolicyAdmin
+from router.policy_in_force import PolicyInForce
 from router.readiness import Readiness
 from router.readings import ListReader
+from router.redis_password import REDIS_PASSWORD_VARIABLE
+from router.service import Service
 from router.tier_calls import TierCalls
 from router.tier_handle import ServeTierHandle
 
 logger = logging.getLogger(__name__)
-REDIS_PASSWORD_VARIABLE = "SECONDLOOK_REDIS_PASSWORD"  # noqa: S105 - a variable's name
 DESCRIBE_TIMEOUT_S = 5.0
 SETTLE_PERIOD_S = 0.25
 GARBAGE_THRESHOLDS = (10_000, 20, 50)
@@ -45,9 +50,10 @@ class RouterReplica:
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
         self._args = args
         self._handles = {"fast": fast, "accurate": accurate}
-        self._policy = args.policy
+        self._policy = PolicyInForce(args.policy)
         self._service: Service | None = None
         self._cache: EmbeddingCache | None = None
+        self._audits: Audits | None = None
         self._has_shared_secret = False
         self._settling: asyncio.Task[None] | None = None
 
@@ -69,8 +75,10 @@ class RouterReplica:
             secret=secret if self._has_shared_secret else None,
         )
         fast, accurate = (self._embedder(name, self._cache) for name in ("fast", "accurate"))
+        journal = ScopedJournal(await open_journal(args.cache, redis_password=password), args.name)
+        self._audits = audits = Audits(journal, fast, accurate, self._tighten, keep=args.router.audit_records)
         self._service = Service(
-            cascade=Cascade(fast, accurate, self._cache),
+            cascade=Cascade(fast, accurate, self._cache, audits.auditor),
             cache=self._cache,
             fast=fast,
             accurate=accurate,
@@ -81,6 +89,7 @@ class RouterReplica:
             deadline_s=args.router.deadline_s,
             max_in_flight=args.router.max_in_flight,
             cache_breakers=cache_breakers,
+            policy_admin=PolicyAdmin(fast, accurate, journal, audits.log, audits.watch),
         )
         self._settling = asyncio.create_task(self._settle(self._service, password), name="settle")
         _relax_garbage_collection()
@@ -89,9 +98,16 @@ class RouterReplica:
 
     def reconfigure(self, policy: dict[str, object]) -> None:
         """Swap the policy: one reference, between two requests. Serve passes the document it was given."""
-        self._policy = Policy.model_validate(policy)
+        self._put_in_force(PolicyInForce(Policy.model_validate(policy), self._policy.alarms))
+
+    def _tighten(self, alarms: frozenset[str]) -> None:
+        """Give up the certificates that the monitor has raised the alarm for."""
+        self._put_in_force(PolicyInForce(self._policy.policy, alarms))
+
+    def _put_in_force(self, policy: PolicyInForce) -> None:
+        self._policy = policy
         if self._service is not None:
-            self._service.policy = self._policy
+            self._service.policy = policy
 
     async def check_health(self) -> None:
         """Fail when a background task has ended.
@@ -103,11 +119,15 @@ class RouterReplica:
             raise RouterError("the task that follows the tiers has ended")
         if self._cache is not None and not self._cache.is_alive:
             raise RouterError("the cache's background work has ended")
+        if self._audits is not None and not self._audits.is_alive:
+            raise RouterError("the audit's background work has ended")
 
     async def __del__(self) -> None:
         """Write what is still to be written; Serve awaits this before the replica ends."""
         if self._settling is not None:
             self._settling.cancel()
+        if self._audits is not None:
+            await self._audits.close()
         if self._cache is not None:
             await self._cache.close()
 

@@ -9,6 +9,14 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from router.admin_schemas import (
+    AuditAnswer,
+    DryRunAnswer,
+    HistoryAnswer,
+    PolicyAnswer,
+    StatusAnswer,
+    ValidateAnswer,
+)
 from router.errors import (
     ERROR_TABLE,
     ApiError,
@@ -24,6 +32,8 @@ from router.errors import (
     UnsupportedMedia,
 )
 from router.http import JSON, MSGPACK, MULTIPART
+from router.policy import Policy
+from router.policy_admin import DryRunRequest
 from router.schemas import (
     EmbeddingsAnswer,
     EmbeddingsRequest,
@@ -32,7 +42,6 @@ from router.schemas import (
     ModelsAnswer,
     SimilarityAnswer,
     SimilarityRequest,
-    StatusAnswer,
 )
 from router.traffic import TRAFFIC_CLASSES
 
@@ -61,6 +70,13 @@ def openapi_document() -> dict[str, Any]:
         ModelsAnswer,
         HealthAnswer,
         StatusAnswer,
+        PolicyAnswer,
+        Policy,
+        ValidateAnswer,
+        DryRunRequest,
+        DryRunAnswer,
+        HistoryAnswer,
+        AuditAnswer,
         ErrorAnswer,
     ]
     _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
@@ -91,6 +107,13 @@ def _paths() -> dict[str, Any]:
         ),
         "/v1/models": _get("models", "What is served", ModelsAnswer),
         "/admin/status": _get("status", "What this router replica knows of itself", StatusAnswer),
+        "/admin/policy": _get("policy", "The policy in force and its certificates", PolicyAnswer, (Unavailable,)),
+        "/admin/policy/validate": _admin_post("validate", "Check a policy", Policy, ValidateAnswer),
+        "/admin/policy/dry-run": _admin_post(
+            "dryRun", "Replay recorded traffic under a policy", DryRunRequest, DryRunAnswer
+        ),
+        "/admin/policy/history": _get("history", "What was applied", HistoryAnswer, (Unavailable,)),
+        "/admin/audit": _get("audit", "A page of the audit log", AuditAnswer, (InvalidRequest, Unavailable)),
         "/healthz": _get("health", "Whether the process is alive", HealthAnswer),
         "/readyz": _get("ready", "Whether the data plane answers a real inference", HealthAnswer, (Unavailable,)),
     }
@@ -123,6 +146,17 @@ def _post(
         "post": {
             **operation,
             "parameters": [*operation["parameters"], deadline, traffic],
+            "requestBody": {"required": True, "content": content},
+        }
+    }
+
+
+def _admin_post(name: str, summary: str, body: type[BaseModel], answer: type[BaseModel]) -> dict[str, Any]:
+    errors = (InvalidRequest, TooLarge, UnsupportedMedia, InternalError, Unavailable)
+    content = {media: {"schema": _ref(body)} for media in (JSON, MSGPACK)}
+    return {
+        "post": {
+            **_operation(name, summary, answer, errors),
             "requestBody": {"required": True, "content": content},
         }
     }

@@ -5,7 +5,9 @@ from typing import Literal, NamedTuple
 
 from router.confidence import Verdict
 from router.errors import ApiError
+from router.group import group_of
 from router.items import Item
+from router.policy import RouteName
 from router.schemas import TierChoice
 from tiers.messages import TrafficClass
 
@@ -23,11 +25,22 @@ class Question(NamedTuple):
     texts_name: bytes
     """Names the texts, in order: their digests, joined."""
     traffic: TrafficClass = "live"
+    route: RouteName = "similarity"
 
     @property
     def has_decision(self) -> bool:
         """Whether there is anything to be unsure of."""
         return self.threshold is not None or len(self.texts) > 1
+
+    @property
+    def cascades(self) -> bool:
+        """Whether both tiers may be asked."""
+        return self.tier == "auto" and self.has_decision
+
+    @property
+    def group(self) -> str:
+        """The group of questions that it is one of: what a certificate speaks of."""
+        return group_of(self.route, len(self.texts), has_threshold=self.threshold is not None)
 
 
 class Decision(NamedTuple):

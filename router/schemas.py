@@ -208,29 +208,3 @@ class HealthAnswer(BaseModel):
     """Whether the process, or the data plane, answers."""
 
     status: Literal["ok"]
-
-
-class TierStatus(BaseModel):
-    """One tier, as one router replica sees it."""
-
-    model: str | None
-    breaker: Literal["closed", "open", "half_open"]
-    held_items: int
-    limits: dict[str, int]
-    single_flight_joins: int
-    items: int
-    calls: int
-    shed: int
-    timed_out: int
-    unreachable: int
-    abandoned: int
-    refused: int
-
-
-class StatusAnswer(BaseModel):
-    """The answer of /admin/status."""
-
-    policy: dict[str, Any]
-    requests: dict[str, int]
-    tiers: dict[Literal["fast", "accurate"], TierStatus]
-    cache: dict[str, Any]

@@ -14,11 +14,12 @@ MODALITIES: tuple[Modality, ...] = ("image", "text")
 class Space:
     """What is stored under a tier's model as it is now; a changed model is a new space."""
 
-    __slots__ = ("_names", "description", "model_id", "scale")
+    __slots__ = ("_names", "description", "full_name", "model_id", "scale")
 
     def __init__(self, description: ModelDescription, dtype: str) -> None:
         self.description = description
         self.model_id = description.identity
+        self.full_name = full_name(description, dtype)
         self.scale = Scale(description.logit_scale, description.logit_bias, description.has_sigmoid)
         self._names = {modality: _name(modality, description, dtype) for modality in MODALITIES}
 
@@ -33,6 +34,11 @@ class Space:
     def lookups(self, items: Sequence[Item]) -> list[Lookup]:
         """Return what to ask the cache for, in order."""
         return [self.lookup(item) for item in items]
+
+
+def full_name(model: ModelDescription, dtype: str) -> str:
+    """Name everything that changes what a tier answers: two tiers agree as often as their certificate says only so."""
+    return f"{model.identity} {model.precision}/{dtype} {model.preprocessing}"
 
 
 def _name(modality: Modality, model: ModelDescription, dtype: str) -> bytes:

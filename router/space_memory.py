@@ -39,6 +39,11 @@ class SpaceMemory:
         self._cache = cache
         self._matrices: LocalStore[TextMatrix] = LocalStore(matrix_bytes, size_of=_weigh)
 
+    @property
+    def full_name(self) -> str:
+        """The space's full name, as certificates give it."""
+        return self._space.full_name
+
     def texts(self, name: bytes, texts: Sequence[Item]) -> TextMatrix | None:
         """Return the texts' matrix, if every one's embedding is in this process; `name` is their digests, joined."""
         known = self._matrices.get_all_now((name,))

@@ -8,15 +8,15 @@ from typing import Any
 from cache.two_level import EmbeddingCache
 from router.breaker import CircuitBreaker
 from router.embedder import Embedder
-from router.policy import Policy
+from router.policy_in_force import PolicyInForce
 
 
 def service_status(
-    policy: Policy, tiers: Mapping[str, Embedder], cache: Mapping[str, Any], in_flight: int
+    policy: PolicyInForce, tiers: Mapping[str, Embedder], cache: Mapping[str, Any], in_flight: int
 ) -> dict[str, Any]:
     """The body of /admin/status: facts of the router replica that answers."""
     return {
-        "policy": {"version": policy.version, **policy.model_dump(mode="json")},
+        "policy": {"version": policy.version, **policy.policy.model_dump(mode="json", exclude={"certificates"})},
         "requests": {"in_flight": in_flight},
         "tiers": {name: _tier_status(embedder) for name, embedder in tiers.items()},
         "cache": cache,
@@ -35,6 +35,7 @@ def _tier_status(embedder: Embedder) -> dict[str, Any]:
         "breaker": calls.breaker.state(time.monotonic()).value,
         "held_items": calls.admission.held,
         "limits": dict(calls.admission.limits),
+        "image_ms": calls.image_ms,
         "single_flight_joins": embedder.joins,
         **asdict(calls.counts),
     }

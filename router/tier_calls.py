@@ -90,6 +90,12 @@ class TierCalls:
         self._pump_is_due = self._is_timed = False
         self._seen: dict[str, float] = {}
         self._counts = TierCounts()
+        self._image_ms: float | None = None
+
+    @property
+    def image_ms(self) -> float | None:
+        """The encoder's time that an image has lately taken, in milliseconds; None before one has been embedded."""
+        return self._image_ms
 
     @property
     def counts(self) -> TierCounts:
@@ -293,6 +299,7 @@ class TierCalls:
 
     def _learn(self, group: list[Pending], reply: EncodeReply, sent_at: float) -> None:
         now = self._clock()
+        self._image_ms = reply.image_ms or self._image_ms
         if reply.replica not in self._seen:  # a new one has come, and old ones may have gone
             self._seen = {name: at for name, at in self._seen.items() if at >= now - REPLICA_SEEN_S}
         self._seen[reply.replica] = now

@@ -17,7 +17,7 @@ from cache.local_lru import LocalStore
 from cache.store import Store
 from cache.two_level import EmbeddingCache, Stored, stored_bytes
 from router.admission import Admission, AdmissionConfig
-from router.api import Api, Service
+from router.api import Api
 from router.breaker import BreakerConfig, CircuitBreaker
 from router.cascade import Cascade
 from router.config import LimitsConfig, RouterConfig
@@ -26,9 +26,11 @@ from router.embedder import Embedder
 from router.items import Item, ItemReader
 from router.outcome import Question
 from router.policy import Policy
+from router.policy_in_force import PolicyInForce
 from router.readiness import Readiness
 from router.readings import ListReader
 from router.schemas import TierChoice
+from router.service import Service
 from router.tier_calls import TierCalls
 from tiers.errors import ItemCode
 from tiers.messages import EncodeCall, EncodeReply, ItemFailure, ModelDescription
@@ -271,7 +273,7 @@ class FakeRouter:
         self.cache = cache or make_cache()
         self.fast = make_tier(self.clock, self.cache)
         self.accurate = make_tier(self.clock, self.cache, description=ACCURATE_MODEL)
-        self.cascade = Cascade(self.fast.embedder, self.accurate.embedder, self.cache, self.clock)
+        self.cascade = Cascade(self.fast.embedder, self.accurate.embedder, self.cache, clock=self.clock)
         for tier in (self.fast, self.accurate):
             tier.handle.vectors |= {"cat": mixture(1.0), "dog": mixture(0.0, 1.0)}
 
@@ -295,7 +297,7 @@ class FakeRouter:
             reader=ListReader(READER),
             limits=LimitsConfig(body_bytes=100_000, images=4, texts=5, text_chars=64),
             readiness=Readiness(self.fast.embedder, self.accurate.embedder, self.clock),
-            policy=Policy(threshold=1.0),
+            policy=PolicyInForce(Policy(threshold=1.0)),
             deadline_s=30.0,
             max_in_flight=10,
         )

@@ -47,6 +47,7 @@ class Batcher(Generic[Payload]):
         self._waiting: BatchQueue[_Item[Payload]] = BatchQueue(max_items, slot.shares)
         self._moved_at = time.monotonic()
         self._run_s = MovingMean()
+        self._item_s = MovingMean()
         self._is_dying = False
         self._arrived = asyncio.Event()
         self._loop = asyncio.create_task(self._run())
@@ -59,6 +60,11 @@ class Batcher(Generic[Payload]):
     def run_s(self) -> float:
         """What a batch has lately taken on the encoder, in seconds."""
         return self._run_s.value
+
+    @property
+    def item_s(self) -> float:
+        """What an item has lately taken of the encoder, in seconds of all its threads."""
+        return self._item_s.value
 
     @property
     def is_alive(self) -> bool:
@@ -118,6 +124,7 @@ class Batcher(Generic[Payload]):
             self._slot.permits.release()
         ended = time.monotonic()
         self._run_s.add(ended - began)
+        self._item_s.add((ended - began) * share / len(batch.items))
         # By what a run takes of all threads, so that runs on some and on all of them can be compared.
         self._waiting.ran(batch, (ended - began) * share, ended)
 

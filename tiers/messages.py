@@ -64,6 +64,7 @@ class EncodeReply:
     A failed item's row is zero and its failure is listed. `token_counts` has one entry a text, start and end
     tokens included, before any cut to the model's context. `encode_ms` is what the call took in the replica,
     `service_ms` what its items would take, in a batch as they have been lately, if nothing waited before them.
+    `image_ms` is the encoder's time that an image has lately taken, in batches as they were; 0: none has yet.
     `replica` tells replicas apart.
     """
 
@@ -74,6 +75,7 @@ class EncodeReply:
     failures: tuple[ItemFailure, ...] = field(default=())
     encode_ms: float = 0.0
     service_ms: float = 0.0
+    image_ms: float = 0.0
     replica: str = ""
 
     def matrix(self) -> FloatMatrix:

@@ -198,6 +198,7 @@ class TierReplica:
             failures=tuple(failures),
             encode_ms=total_ms,
             service_ms=self._service_s(call) * 1e3,
+            image_ms=self._batchers()[0].item_s * 1e3,
             replica=self._name,
         )
 

@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
+from router.admin_schemas import StatusAnswer
 from router.api import Api
 from router.config import LimitsConfig
 from router.items import ItemReader
 from router.readings import ListReader
-from router.schemas import StatusAnswer
 from router.tier_calls import TierUnreachable
 from tests.fakes import READER, FakeRouter
 

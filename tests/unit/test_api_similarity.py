@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from router.policy import Policy
+from router.policy_in_force import PolicyInForce
 from router.schemas import SimilarityAnswer
 from router.tier_calls import TierShed, TierUnreachable
 from tests.fakes import FakeRouter, count_tokens, image
@@ -108,7 +109,7 @@ async def test_degraded_answer_is_refused_where_the_policy_says_so() -> None:
     router = make_router()
     router.accurate.handle.fault = TierUnreachable()
 
-    response = await ask(router, body(b"unsure"), policy=Policy(threshold=1.0, degraded="fail"))
+    response = await ask(router, body(b"unsure"), policy=PolicyInForce(Policy(threshold=1.0, degraded="fail")))
 
     assert (response.status_code, response.json()["error"]["code"]) == (503, "unavailable")
     assert response.headers["retry-after"] == "1"
@@ -121,7 +122,7 @@ async def test_policy_is_read_anew_for_each_request() -> None:
     service = router.make_service()
 
     first = await answer(router, body(b"sure"))
-    service.policy = Policy(threshold=5.0)
+    service.policy = PolicyInForce(Policy(threshold=5.0))
     second = await answer(router, body(b"sure"), policy=service.policy)
 
     assert [a["data"][0]["tiering"]["tier"] for a in (first, second)] == ["fast", "accurate"]

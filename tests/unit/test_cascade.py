@@ -10,6 +10,7 @@ from router.errors import ApiError, BadImage, Overloaded, TooLarge, Unavailable,
 from router.items import Item
 from router.outcome import Decision, Outcome
 from router.policy import Policy
+from router.policy_in_force import PolicyInForce
 from router.schemas import TierChoice
 from router.tier_calls import TierShed, TierUnreachable
 from tests.fakes import ACCURATE_MODEL, FAST_MODEL, FakeRouter, by_key, count_tokens, image, mixture, question, text
@@ -27,7 +28,9 @@ async def ask(
     policy: Policy = POLICY,
 ) -> Outcome:
     """Put one question to the cascade."""
-    return await router.cascade.answer(question(images, texts, threshold, tier), policy, router.deadline())
+    return await router.cascade.answer(
+        question(images, texts, threshold, tier), PolicyInForce(policy), router.deadline()
+    )
 
 
 def decided(outcome: Outcome, index: int = 0) -> Decision:
@@ -327,9 +330,9 @@ async def test_stage_times_are_read_from_the_clock() -> None:
     router = FakeRouter()
     sure, _ = sure_and_unsure(router)
     readings = iter([0.0, 0.002, 0.002, 0.032, 0.032, 0.04])
-    cascade = Cascade(router.fast.embedder, router.accurate.embedder, router.cache, lambda: next(readings))
+    cascade = Cascade(router.fast.embedder, router.accurate.embedder, router.cache, clock=lambda: next(readings))
 
-    outcome = await cascade.answer(question((sure,), (CAT, DOG)), POLICY, router.deadline())
+    outcome = await cascade.answer(question((sure,), (CAT, DOG)), PolicyInForce(POLICY), router.deadline())
 
     expected = {"cache": 2.0, "queue": 0.0, "fast": 30.0, "total": 40.0}
     assert outcome.timings_ms == pytest.approx(expected)

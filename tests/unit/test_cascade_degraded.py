@@ -11,6 +11,7 @@ from router.errors import ApiError, DeadlineExceeded, InternalError, Overloaded,
 from router.items import Item
 from router.outcome import Decision, Outcome
 from router.policy import Policy
+from router.policy_in_force import PolicyInForce
 from router.tier_calls import TierShed, TierUnreachable
 from tests.fakes import ACCURATE_MODEL, FakeRouter, make_tier, question, text
 
@@ -26,7 +27,7 @@ def unsure(router: FakeRouter, name: bytes = b"unsure") -> Item:
 async def ask(router: FakeRouter, *images: Item, policy: Policy = ANSWER, deadline: Deadline | None = None) -> Outcome:
     """Put one question to the cascade."""
     asked = question(images, TEXTS)
-    return await router.cascade.answer(asked, policy, deadline or router.deadline())
+    return await router.cascade.answer(asked, PolicyInForce(policy), deadline or router.deadline())
 
 
 def reasons(outcome: Outcome) -> list[str | None]:
@@ -194,7 +195,9 @@ async def test_texts_that_the_accurate_tier_sheds_degrade_the_image() -> None:
     """The image is known there, its texts are not: no comparison, but a fast answer."""
     router = FakeRouter()
     image = unsure(router)
-    await router.cascade.answer(question((image,), (text("cow"),), tier="accurate"), ANSWER, router.deadline())
+    await router.cascade.answer(
+        question((image,), (text("cow"),), tier="accurate"), PolicyInForce(ANSWER), router.deadline()
+    )
     router.accurate.handle.fault = TierShed()
 
     assert reasons(await ask(router, image)) == ["accurate_shed"]

@@ -8,6 +8,7 @@ import pytest
 from router.items import Item
 from router.outcome import Decision
 from router.policy import Policy
+from router.policy_in_force import PolicyInForce
 from router.schemas import TierChoice
 from tests.fakes import ACCURATE_MODEL, FAST_MODEL, FakeRouter, SlowStore, make_cache, question, text
 
@@ -27,7 +28,7 @@ class Bench:
     async def ask(self, policy: Policy = NEVER, tier: TierChoice = "auto") -> Decision:
         """Put one question that is answered."""
         asked = question((self.image,), TEXTS, tier=tier)
-        (decision,) = (await self.router.cascade.answer(asked, policy, self.router.deadline())).decisions
+        (decision,) = (await self.router.cascade.answer(asked, PolicyInForce(policy), self.router.deadline())).decisions
         assert isinstance(decision, Decision)
         return decision
 
@@ -166,6 +167,8 @@ async def test_answer_names_the_model_that_decided_it(bench: Bench) -> None:
     later = replace(FAST_MODEL, revision="f2")
     bench.store.meanwhile = lambda: bench.router.fast.embedder.use(later)
 
-    outcome = await bench.router.cascade.answer(question((bench.image,), TEXTS), NEVER, bench.router.deadline())
+    outcome = await bench.router.cascade.answer(
+        question((bench.image,), TEXTS), PolicyInForce(NEVER), bench.router.deadline()
+    )
 
     assert outcome.models["fast"] == FAST_MODEL.identity
