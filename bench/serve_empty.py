@@ -2,6 +2,7 @@
 
 import sys
 
+from secondlook.changes import FixedApplication
 from secondlook.cluster import Application
 from secondlook.errors import SecondlookError
 from secondlook.foreground import serve_in_foreground
@@ -12,7 +13,7 @@ def main(arguments: list[str]) -> int:
     """Serve on a free port until a signal."""
     application = Application("bench.empty_service:build_app", {"replicas": int(arguments[0])})
     try:
-        return serve_in_foreground(Service(lambda _: application))
+        return serve_in_foreground(Service(lambda _: FixedApplication(application)))
     except SecondlookError as error:
         sys.stderr.write(f"secondlook: {error}\n")
         return 1

@@ -5,11 +5,20 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from secondlook.commands import bench, config, demo, query, serve, status
+from secondlook.commands import bench, calibrate, config, demo, policy, query, serve, status
 from secondlook.errors import SecondlookError
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
-COMMANDS = {"serve": serve, "query": query, "status": status, "demo": demo, "config": config, "bench": bench}
+COMMANDS = {
+    "serve": serve,
+    "query": query,
+    "status": status,
+    "policy": policy,
+    "calibrate": calibrate,
+    "demo": demo,
+    "config": config,
+    "bench": bench,
+}
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from secondlook.errors import ServiceLost, StartFailed
+from secondlook.errors import ChangeFailed, ServiceLost, StartFailed
 from secondlook.ray_failure import reason_of
 
 logger = logging.getLogger(__name__)
@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 APPLICATION = "secondlook"
 NAMESPACE = "serve"
 IDLE_POLL_S = 0.2
+IN_FORCE_POLL_S = 0.05
 REPLICA_TIMEOUT_S = 5.0
 START_ATTEMPTS = 3
 OBJECT_STORE_BYTES = 80 * 2**20
@@ -82,6 +83,27 @@ class Cluster:
         }
         self._client.deploy_apps(ServeDeploySchema.model_validate({"applications": [document]}))
 
+    def wait_until_in_force(self, application: Application, timeout_s: float) -> None:
+        """Wait until every replica goes by what was deployed.
+
+        Raises:
+            ChangeFailed: Serve has given up, or it takes too long; what was deployed stays Serve's goal.
+        """
+        give_up_at = time.monotonic() + timeout_s
+        wanted = {one["name"]: one.get("user_config") for one in application.deployments}
+        while True:
+            details = self._details()
+            found = details.get("deployments", {})
+            configs = {name: one["deployment_config"].get("user_config") for name, one in found.items()}
+            is_told = all(configs.get(name) == config for name, config in wanted.items() if config is not None)
+            if is_told and details.get("status") == "RUNNING":
+                return
+            if details.get("status") in ("DEPLOY_FAILED", "UNHEALTHY"):
+                raise ChangeFailed(f"not applied: {reason_of(str(details.get('message', '')))}")
+            if time.monotonic() > give_up_at:
+                raise ChangeFailed(f"not everywhere in force after {timeout_s:.0f} s; see `secondlook status`")
+            time.sleep(IN_FORCE_POLL_S)
+
     def check_deploying(self) -> None:
         """Look at the deployment's progress.
 
@@ -134,10 +156,28 @@ class Cluster:
                 self._client.shutdown(timeout_s=SHUTDOWN_TIMEOUT_S)
         ray.shutdown()
 
+    def _details(self) -> dict[str, Any]:
+        """What Serve says of the application.
+
+        Raises:
+            ServiceLost: It says nothing, because Ray has lost a process: Serve's own call would wait for ever.
+        """
+        import ray  # noqa: PLC0415
+
+        while True:
+            asked = self._client._controller.get_serve_instance_details.remote()  # noqa: SLF001 - as Serve asks itself
+            try:
+                details: dict[str, Any] = ray.get(asked, timeout=REPLICA_TIMEOUT_S)["applications"]
+            except ray.exceptions.GetTimeoutError:
+                self.check_alive()
+            else:
+                found: dict[str, Any] = details.get(APPLICATION, {})
+                return found
+
     def _requests_in_flight(self) -> int:
         import ray  # noqa: PLC0415
 
-        details = self._client.get_serve_details()["applications"].get(APPLICATION, {})
+        details = self._details()
         replicas = [one for deployment in details.get("deployments", {}).values() for one in deployment["replicas"]]
         in_flight = 0
         for replica in replicas:

@@ -43,13 +43,21 @@ def _rows(schema: dict[str, Any], parent: _Parent) -> Iterator[_Row]:
     for name, field in schema.get("properties", {}).items():
         default = parent.defaults.get(name, field.get("default"))
         path = parent.path + name
-        if "$ref" in field:
-            model = parent.definitions[field["$ref"].rsplit("/", 1)[-1]]
+        model = _model(field, parent.definitions)
+        if model is not None:
             yield from _rows(model, _Parent(f"{path}.", parent.definitions, default or {}))
             continue
         is_required = name in schema.get("required", ()) and name not in parent.defaults
         text = field.get("description", "").replace("|", "\\|")
         yield _Row(path, "required" if is_required else f"`{_plain(default, field)}`", text)
+
+
+def _model(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any] | None:
+    """The model that a key holds, be it in the file itself or in one whose path may stand there."""
+    # What may be a path as well stands first among the alternatives.
+    alternatives: list[dict[str, Any]] = [field, *field.get("anyOf", ())]
+    reference = next((one["$ref"] for one in alternatives[:2] if "$ref" in one), None)
+    return definitions[reference.rsplit("/", 1)[-1]] if reference else None
 
 
 def _plain(value: object, field: dict[str, Any]) -> str:

@@ -7,6 +7,9 @@ SecondlookError
 │   └── StopRequested      a signal asked to stop before the service was ready
 ├── ServiceLost            a running service lost a process that it can't do without
 │   └── StoppedAtOnce      a second signal cut the orderly stop short
+├── ChangeFailed           a running service could not go over to another configuration
+├── NoService              no launcher of this user's serves the address
+├── CalibrationFailed      a policy's targets could not be calibrated
 ├── QueryFailed            a question to a service got no usable answer
 ├── BenchFailed            no engine could be measured
 └── DemoFailed             the demonstration did not show what it is there to show
@@ -39,6 +42,18 @@ class ServiceLost(SecondlookError):
 
 class StoppedAtOnce(ServiceLost):
     """Raised when a second signal cut the orderly stop short; requests in flight were dropped."""
+
+
+class ChangeFailed(SecondlookError):
+    """Raised when a running service could not, or not everywhere, go over to another configuration."""
+
+
+class NoService(SecondlookError):
+    """Raised when no launcher of this user's serves the address that a command means."""
+
+
+class CalibrationFailed(SecondlookError):
+    """Raised when there is nothing to calibrate, or nothing to calibrate with; the message says which."""
 
 
 class QueryFailed(SecondlookError):

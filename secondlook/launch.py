@@ -18,12 +18,13 @@ from types import FrameType
 from typing import Self
 
 from secondlook import haproxy, watchdog
-from secondlook.cluster import Application, Cluster
-from secondlook.errors import SecondlookError, StartFailed, StoppedAtOnce, StopRequested
+from secondlook.changes import Changes, Deployable
+from secondlook.cluster import Cluster
+from secondlook.control_socket import listening
+from secondlook.errors import StartFailed, StoppedAtOnce, StopRequested
 from secondlook.ports import PortBlock, claim_address, claim_block
 from secondlook.ray_environment import haproxy_environment, missing, service_environment
 from secondlook.readiness import base_url, is_ready
-from secondlook.rollout import changed_keys
 from secondlook.wall_clock import WallClock
 
 logger = logging.getLogger(__name__)
@@ -42,16 +43,14 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class Service:
     """What to run and where; `port` 0 is a free one."""
 
-    application: Callable[[int], Application]
-    """Makes the application, given the port that it will be reached on."""
+    deployable: Callable[[int], Deployable]
+    """Makes what is to be run, given the port that it will be reached on."""
     host: str = "127.0.0.1"
     port: int = 0
     code_dir: Path = CODE_DIR
     start_timeout_s: float = 600.0
     drain_timeout_s: float = 30.0
     verbose: bool = False
-    reload: Callable[[int], Application] | None = None
-    """Makes the application anew from what its source says now, on SIGHUP."""
 
 
 class StopSignal:
@@ -88,6 +87,10 @@ class StopSignal:
         self._woken.clear()
         return self._count > 0
 
+    def wake(self) -> None:
+        """End the wait, for something that is no signal."""
+        self._woken.set()
+
     def take_reload(self) -> bool:
         """Whether a reload has been asked for since this was asked last."""
         asked, self._reloads = self._reloads > 0, 0
@@ -119,9 +122,13 @@ def run_service(service: Service, announce: Callable[[str], None]) -> None:
         ingress = _set_environment(service, folder, ports)
         # Ray opens its folder to everybody: it gets one inside ours, which is closed.
         cluster = Cluster(folder / "r", verbose=service.verbose)
+        deployable = service.deployable(port)
         with _stopping_on_failure(cluster):
-            running = _start(service, cluster, port, stop)
+            _start(service, cluster, deployable, port, stop)
+            control = held.enter_context(listening(service.host, port, stop.wake))
             announce(base_url(service.host, port))
+        changes = Changes(cluster, deployable)
+        deployable.begin()
         clock = WallClock()
         while not stop.wait(WATCH_S):
             cluster.check_alive()
@@ -131,7 +138,9 @@ def run_service(service: Service, announce: Callable[[str], None]) -> None:
                 )
                 cluster.restart_controller()
             if stop.take_reload():
-                running = _reload(service, cluster, port, running)
+                changes.reload()
+            while asked := control.take():
+                changes.answer(asked)
         _drain(service, cluster, ingress)
 
 
@@ -146,36 +155,14 @@ def _stopping_on_failure(cluster: Cluster) -> Iterator[None]:
         raise
 
 
-def _start(service: Service, cluster: Cluster, port: int, stop: StopSignal) -> Application:
+def _start(service: Service, cluster: Cluster, deployable: Deployable, port: int, stop: StopSignal) -> None:
     began = time.monotonic()
     cluster.start(service.host, port)
     stop.install()
     logger.info("Ray and Serve are up after %.1f s", time.monotonic() - began)
-    application = service.application(port)
-    cluster.deploy(application)
+    cluster.deploy(deployable.application)
     _wait_until_ready(service, cluster, port)
     logger.info("ready after %.1f s", time.monotonic() - began)
-    return application
-
-
-def _reload(service: Service, cluster: Cluster, port: int, running: Application) -> Application:
-    """Apply in place what has changed at the application's source; what would replace replicas is refused whole."""
-    if service.reload is None:
-        return running
-    try:
-        wanted = service.reload(port)
-    except SecondlookError as error:
-        logger.warning("not applied: %s", error)
-        return running
-    if rolled := list(changed_keys(running.args, wanted.args)):
-        logger.warning("not applied: these would replace replicas, restart the service: %s", ", ".join(rolled))
-        return running
-    if wanted.deployments == running.deployments:
-        logger.info("nothing has changed")
-        return running
-    cluster.deploy(wanted)
-    logger.info("applied in place")
-    return wanted
 
 
 def _wait_until_ready(service: Service, cluster: Cluster, port: int) -> None:

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from secondlook.changes import FixedApplication
 from secondlook.cluster import Application
 from secondlook.errors import SecondlookError
 from secondlook.foreground import serve_in_foreground
@@ -14,7 +15,9 @@ def main(arguments: list[str]) -> int:
     broken = {"reason": "the model is made of cheese"} if "--broken" in arguments else {}
     application = Application("toy_service:build_app", broken)
     try:
-        return serve_in_foreground(Service(lambda _: application, code_dir=Path(__file__).resolve().parent))
+        return serve_in_foreground(
+            Service(lambda _: FixedApplication(application), code_dir=Path(__file__).resolve().parent)
+        )
     except SecondlookError as error:
         sys.stderr.write(f"secondlook: {error}\n")
         return 1

@@ -3,16 +3,10 @@
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from secondlook.deployment_file import DEFAULT_CONFIG, load
 
-if TYPE_CHECKING:
-    from router.config import AppArgs
-    from secondlook.cluster import Application
-
 SUMMARY = "run the service until Ctrl-C or SIGTERM"
-BUILDER = "router.app:build_app"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,30 +28,16 @@ def port_number(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Start, serve, drain, stop."""
+    from secondlook.deployment import Deployment  # noqa: PLC0415
     from secondlook.foreground import serve_in_foreground  # noqa: PLC0415 - --help needs neither
     from secondlook.launch import Service  # noqa: PLC0415
 
     args = load(options.config, host=options.host, port=options.port)
-
-    def reload(port: int) -> "Application":
-        return _application(load(options.config, host=args.server.host), port)
-
     return serve_in_foreground(
         Service(
-            application=partial(_application, args),
+            deployable=partial(Deployment, options.config, args),
             host=args.server.host,
             port=args.server.port,
             verbose=options.verbose,
-            reload=reload,
         )
-    )
-
-
-def _application(args: "AppArgs", port: int) -> "Application":
-    from secondlook.cluster import Application  # noqa: PLC0415
-    from secondlook.rollout import split  # noqa: PLC0415
-
-    rollout = split(args)
-    return Application(
-        BUILDER, {**rollout.args, "server": {**rollout.args["server"], "port": port}}, rollout.deployments
     )
