@@ -72,18 +72,18 @@ def load(tier: Tier, models_path: Path = MODELS_PATH) -> LoadedModel:
     return LoadedModel(model.eval(), transform, tokenize)
 
 
-def ask(count: int, seed: int, split: Split) -> list[Question]:
-    """Draw questions about the scenes of one side of the split."""
+def ask(count: int, seed: int, split: Split, hard: int = HARD) -> list[Question]:
+    """Draw questions about the scenes of one side of the split; `hard` captions differ in one thing from the true."""
     generator = np.random.default_rng(seed)
-    return [_draw_question(generator, split) for _ in range(count)]
+    return [_draw_question(generator, split, hard) for _ in range(count)]
 
 
-def _draw_question(generator: np.random.Generator, split: Split) -> Question:
+def _draw_question(generator: np.random.Generator, split: Split, hard: int) -> Question:
     scene = sample_scene(generator, split)
     claim, wording = sample_claim(scene, generator), Wording.sample(generator)
     true = say(claim, wording)
-    hard = hard_negatives(scene, claim, wording, generator, count=HARD)
-    texts = [true, *(negative.text for negative in hard)]
+    near = hard_negatives(scene, claim, wording, generator, count=hard)
+    texts = [true, *(negative.text for negative in near)]
     others = random_negatives(scene, generator, count=1 + HARD + RANDOM - len(texts), taken=texts)
     texts += [negative.text for negative in others]
     order = generator.permutation(len(texts)).tolist()
