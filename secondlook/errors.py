@@ -1,5 +1,7 @@
 """Errors of the command line and the launcher: what a person is told in a line or two.
 
+The client's have the same root and stand in `secondlook.client.errors`.
+
 SecondlookError
 ├── ConfigRefused          a deployment file that can't be used
 ├── StartFailed            the service could not be started
@@ -17,7 +19,7 @@ SecondlookError
 
 
 class SecondlookError(Exception):
-    """Root of the errors that end a command with exit code 1 and a message."""
+    """Root of all errors of this package; one that ends a command is its exit code 1 and a message."""
 
 
 class ConfigRefused(SecondlookError):
