@@ -95,11 +95,7 @@ class Call:
             as_bytes: Digests of pictures that are sent whatever is known of them.
         """
         known = self.session.known
-        keys = {
-            picture.digest: key
-            for picture in question.pictures()
-            if picture.digest not in as_bytes and (key := known.get(picture.digest)) is not None
-        }
+        keys = known.of(picture.digest for picture in question.pictures() if picture.digest not in as_bytes)
         try:
             reply = yield from self._exchange("POST", question.path, question.body(keys))
         except ApiError as error:

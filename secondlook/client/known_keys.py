@@ -24,6 +24,10 @@ class KnownKeys:
                 self._keys.move_to_end(digest)
             return key
 
+    def of(self, digests: Iterable[bytes]) -> dict[bytes, str]:
+        """The keys that are known of these."""
+        return {digest: key for digest in digests if (key := self.get(digest)) is not None}
+
     def remember(self, digest: bytes, key: str) -> None:
         """Note a key; where there are too many, the one that was not used for longest goes."""
         with self._lock:
