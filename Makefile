@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-CODE := cache tiers router jobs secondlook demo bench tests
+CODE := cache tiers router jobs secondlook demo bench examples tests
 
 .PHONY: help setup demo serve test chaos bench check format clean
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,15 @@ import pytest
 from router.config import AppArgs
 from router.errors import ERROR_TABLE
 from router.openapi import openapi_document
+from secondlook import ApiError, AsyncClient, Client, ClientError
 from secondlook.cli import build_parser
+from secondlook.client.connection import Options
 from secondlook.config_reference import reference
+from tests.programs import Program, programs
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CLIENT_PAGE = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
 
 
 def test_configuration_page_and_schema_are_those_of_the_models() -> None:
@@ -59,6 +64,39 @@ def test_every_command_is_in_the_commands_page() -> None:
 def test_readme_is_short() -> None:
     """It can be read at one go."""
     assert len(README.splitlines()) <= 150
+
+
+@pytest.mark.parametrize("subject", [Client, AsyncClient])
+def test_every_method_of_the_client_is_in_its_page(subject: type) -> None:
+    """And nothing that both clients do is left out of one."""
+    methods = {name for name in vars(subject) if not name.startswith("_")} - {"close", "aclose"}
+
+    assert methods == {name for _, name in re.findall(r"(\| |, )`([a-z]\w+)\([^`]*\)`", CLIENT_PAGE)}
+
+
+def test_every_option_and_error_of_the_client_is_in_its_page() -> None:
+    """What it can be told, and what it can end with."""
+    kinds: list[type[ClientError]] = [ClientError, *ClientError.__subclasses__(), *ApiError.__subclasses__()]
+    errors = {kind.__name__ for kind in kinds}
+
+    assert set(re.findall(r"^\| `(\w+)` \| [^|]+ \| ", CLIENT_PAGE, re.MULTILINE)) == set(Options.__annotations__)
+    assert {error for error in errors if f"`{error}`" not in CLIENT_PAGE} == set()
+
+
+@pytest.mark.parametrize("program", programs(), ids=lambda program: program.name)
+def test_program_that_readers_are_shown_can_be_parsed(program: Program) -> None:
+    """They are run against a service with the tests that have Ray."""
+    if program.language == "python":
+        compile(program.source, program.name, "exec")
+    else:
+        subprocess.run(["bash", "-n"], input=program.source, text=True, check=True)
+
+
+def test_every_example_is_in_the_clients_page() -> None:
+    """Who looks for one finds it."""
+    examples = {file.name for file in (ROOT / "examples").iterdir() if file.suffix in {".py", ".sh"}}
+
+    assert {example for example in examples if f"(../examples/{example})" not in CLIENT_PAGE} == set()
 
 
 @pytest.mark.parametrize("target", ["demo", "test", "serve"])
