@@ -1,11 +1,14 @@
 """The configuration of one deployment, composed from what each part may be set to."""
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cache.config import CacheConfig
 from router.admission import AdmissionConfig
 from router.breaker import BreakerConfig
 from router.policy import Policy, or_path
+from router.strict_url import is_host_entry
 from tiers.config import AutoscalingConfig, ResourcesConfig, TierConfig
 
 
@@ -34,6 +37,39 @@ class LimitsConfig(_Strict):
     images: int = Field(default=64, ge=1, description="Images in one request.")
     texts: int = Field(default=1024, ge=1, description="Texts in one request.")
     text_chars: int = Field(default=4096, ge=1, description="Characters of one text.")
+
+
+class ImageUrlsConfig(_Strict):
+    """Images that are fetched from http(s) URLs: none, unless hosts are named."""
+
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Hosts that images may be fetched from: exact names (`cdn.example.com`), suffixes that stand for "
+        "every name below a domain (`.example.com`), or IP addresses. None: no URL is fetched. Only public addresses "
+        "are ever connected to.",
+    )
+    allowed_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(
+        default=(80, 443), min_length=1, description="Ports that may be connected to."
+    )
+    max_bytes: int = Field(default=8 * 2**20, ge=1, description="Bytes of one fetched image.")
+    max_request_bytes: int = Field(
+        default=32 * 2**20, ge=1, description="Bytes of all images that are fetched for one request."
+    )
+    timeout_s: float = Field(
+        default=3.0, gt=0, description="Seconds one image may take: its turn, the name's lookup and all of its bytes."
+    )
+    concurrent: int = Field(default=32, ge=1, description="Images one router replica fetches at the same time.")
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts_can_be_matched(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [host for host in hosts if not is_host_entry(host)]
+        if wrong:
+            raise ValueError(
+                f"{', '.join(map(repr, wrong))}: not a lower-case host name (others as xn--...), a suffix such as "
+                "'.example.com' or an IP address in its usual notation"
+            )
+        return hosts
 
 
 class TierAdmissionConfig(_Strict):
@@ -104,6 +140,7 @@ class AppArgs(_Strict):
     )
     server: ServerConfig = ServerConfig()
     limits: LimitsConfig = LimitsConfig()
+    image_urls: ImageUrlsConfig = ImageUrlsConfig()
     router: RouterConfig = RouterConfig()
     cache: CacheConfig = CacheConfig()
     tiers: TiersConfig

@@ -54,7 +54,7 @@ def test_minimal_file_leaves_the_rest_at_its_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("addition", "path", "allowed"),
     [
-        ("polciy: {threshold: 2}", "polciy", "cache, limits, policy, router, server, tiers"),
+        ("polciy: {threshold: 2}", "polciy", "cache, image_urls, limits, policy, router, server, tiers"),
         ("server: {prot: 1}", "server.prot", "host, port"),
         ("router: {breaker: {open_ms: 1}}", "router.breaker.open_ms", "consecutive_failures, failure_rate, open_s"),
         ("policy: {margin: 1}", "policy.margin", "degraded, escalation_budget, threshold"),
@@ -92,6 +92,8 @@ def test_every_wrong_key_is_in_one_message(tmp_path: Path) -> None:
         ("limits: {images: 0}", "limits.images"),
         ("cache: {url: 'memcached://x'}", "cache"),
         ("router: {autoscaling: {min_replicas: 3, max_replicas: 2}}", "router.autoscaling"),
+        ("image_urls: {allowed_hosts: ['*.example.com']}", "image_urls.allowed_hosts"),
+        ("image_urls: {allowed_ports: [0]}", "image_urls.allowed_ports.0"),
         ("1: 2", "1"),
     ],
 )
