@@ -20,6 +20,7 @@ from router.errors import (
     TooLarge,
     Unavailable,
     UnknownModel,
+    UrlNotFetched,
 )
 from router.http import (
     Receive,
@@ -36,6 +37,7 @@ from router.http import (
 from router.items import Item
 from router.openapi import openapi_document, reference_page
 from router.outcome import Question, TierName
+from router.readings import split
 from router.schemas import EmbeddingsRequest, SimilarityRequest
 from router.service import Service
 from router.traffic import traffic_class
@@ -119,6 +121,8 @@ class Api:
         _check_count("images", len(body.images), service.limits.images)
         _check_count("texts", len(body.texts), service.limits.texts)
         images, texts = service.reader.images(body.images), service.reader.texts(body.texts)
+        if images.errors and texts.items:
+            images = await service.reader.fetch(images, body.images, deadline, "images")
         if not images.items or not texts.items:
             errors = texts.errors if images.items else images.errors
             raise errors[min(errors)]
@@ -137,11 +141,10 @@ class Api:
         if not raw:
             raise InvalidRequest("input: expected at least one item", "input")
         _check_count("input", len(raw), service.limits.texts)
-        items: list[Item] = []
-        for item in service.reader.mixed(raw, body.modality, "input"):
-            if isinstance(item, ApiError):
-                raise item
-            items.append(item)
+        results = service.reader.mixed(raw, body.modality, "input")
+        items = [item for item in results if isinstance(item, Item)]
+        if len(items) < len(results):
+            items = await self._with_fetched(raw, results, deadline)
         _check_count("input", sum(i.modality == "image" for i in items), service.limits.images)
         _check_dimensions(body.dimensions, embedder)
         model = embedder.description
@@ -160,6 +163,18 @@ class Api:
             "bytes" if request.wants_msgpack else body.encoding_format,
             timings_ms,
         )
+
+    async def _with_fetched(
+        self, raw: list[object], results: Sequence[Item | ApiError], deadline: Deadline
+    ) -> list[Item]:
+        """The items of a list that is answered as a whole or not at all, those behind URLs included."""
+        reader, reading = self._service.reader, split(results)
+        _raise_first([error for error in reading.errors.values() if not isinstance(error, UrlNotFetched)])
+        images = sum(item.modality == "image" for item in reading.items)
+        _check_count("input", images + len(reading.errors), self._service.limits.images)
+        reading = await reader.fetch(reading, raw, deadline, "input")
+        _raise_first(list(reading.errors.values()))
+        return list(reading.items)
 
     async def _models(self, _request: Request) -> Response:
         return models_response({"fast": self._service.fast, "accurate": self._service.accurate})
@@ -231,6 +246,11 @@ def _let_go(error: BaseException) -> None:
     The garbage collector, which comes by rarely, would find it after thousands of bodies.
     """
     error.__traceback__ = error.__cause__ = error.__context__ = None
+
+
+def _raise_first(errors: Sequence[ApiError]) -> None:
+    if errors:
+        raise errors[0]
 
 
 def _check_count(name: str, count: int, limit: int) -> None:

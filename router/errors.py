@@ -57,6 +57,10 @@ class InvalidRequest(ApiError):
     status, code, kind = 400, "invalid_request", "invalid_request_error"
 
 
+class UrlNotFetched(InvalidRequest):
+    """Raised for an image behind a URL: what is said of it where none is fetched, and a mark where some are."""
+
+
 class UnknownModel(ApiError):
     """Raised when `model` names neither a tier nor a tier's model."""
 

@@ -24,6 +24,7 @@ from router.cascade import Cascade
 from router.config import AppArgs
 from router.embedder import Embedder
 from router.errors import RouterError
+from router.image_urls import ImageUrls
 from router.items import ItemReader
 from router.policy import Policy
 from router.policy_admin import PolicyAdmin
@@ -51,6 +52,7 @@ class RouterReplica:
         self._args = args
         self._handles = {"fast": fast, "accurate": accurate}
         self._policy = PolicyInForce(args.policy)
+        self._image_urls = ImageUrls(args.image_urls) if args.image_urls.allowed_hosts else None
         self._service: Service | None = None
         self._cache: EmbeddingCache | None = None
         self._audits: Audits | None = None
@@ -140,7 +142,7 @@ class RouterReplica:
 
     def _reader(self, secret: bytes) -> ListReader:
         hasher = ContentHasher(secret, self._args.cache.image_digest)
-        return ListReader(ItemReader(hasher, self._args.limits.text_chars))
+        return ListReader(ItemReader(hasher, self._args.limits.text_chars), fetcher=self._image_urls)
 
     async def _load_secret(self, password: str | None) -> bytes:
         """The deployment's hash secret; one of our own while the place where it is kept can't be reached."""

@@ -9,7 +9,7 @@ import pybase64
 
 from cache.errors import InvalidKey
 from cache.keys import ContentHasher, parse_public_key, public_key
-from router.errors import ApiError, InvalidRequest, TooLarge
+from router.errors import ApiError, InvalidRequest, TooLarge, UrlNotFetched
 from tiers.messages import Modality
 
 _FORMS = "an item is a string or an object with one of: text, image, image_url, key"
@@ -48,9 +48,15 @@ class ItemReader:
             wanted: The modality that is allowed here, or None for both.
 
         Raises:
+            UrlNotFetched: The item is an image that has to be fetched from a URL first.
             ApiError: The item is malformed or over a limit.
         """
-        item = self._read(raw, plain)
+        try:
+            item = self._read(raw, plain)
+        except UrlNotFetched:
+            if wanted == "text":
+                raise InvalidRequest("expected a text, not an image") from None
+            raise
         if wanted is not None and item.modality != wanted:
             raise InvalidRequest(f"expected {_with_article(wanted)}, not {_with_article(item.modality)}")
         return item
@@ -96,7 +102,7 @@ class ItemReader:
         if not isinstance(url, str):
             raise InvalidRequest("image_url is an object with one key: url")
         if not url.startswith("data:"):
-            raise InvalidRequest("this service fetches no URLs; send a data: URL or the bytes")
+            raise UrlNotFetched("this service fetches no URLs; send a data: URL or the bytes")
         return self._image(url)
 
 

@@ -1,12 +1,13 @@
 """The lists of a request, read: good items with their places, and the errors of the others."""
 
 import sys
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import cachebox
 
-from router.errors import ApiError
+from router.deadline import Deadline
+from router.errors import ApiError, UrlNotFetched
 from router.items import Item, ItemReader, read_all
 from tiers.messages import Modality
 
@@ -29,17 +30,27 @@ class Reading(NamedTuple):
         return len(self.items) + len(self.errors)
 
 
+class ImageFetcher(Protocol):
+    """Fetches images from URLs."""
+
+    async def fetch_all(self, urls: Iterable[str], deadline: Deadline) -> Mapping[str, bytes | ApiError]:
+        """The bytes behind each URL, or its own error."""
+
+
 class ListReader:
     """Reads a request's lists. Lists of texts that come again are remembered: their labels are hashed once."""
 
-    def __init__(self, reader: ItemReader, memory_bytes: int = MEMORY_BYTES) -> None:
+    def __init__(
+        self, reader: ItemReader, memory_bytes: int = MEMORY_BYTES, *, fetcher: ImageFetcher | None = None
+    ) -> None:
         self._reader = reader
+        self._fetcher = fetcher
         # Least frequently used first out: a stream of lists that never come again does not flush the others.
         self._texts: cachebox.LFUCache[tuple[object, ...], Reading] = cachebox.LFUCache(memory_bytes, getsizeof=_weigh)
 
     def images(self, raw: list[object]) -> Reading:
         """Read a list of images; each stands for itself."""
-        return _split(read_all(self._reader, raw, plain="image", wanted="image", param="images"))
+        return split(read_all(self._reader, raw, plain="image", wanted="image", param="images"))
 
     def texts(self, raw: list[object]) -> Reading:
         """Read a list of texts; each stands for itself."""
@@ -59,8 +70,28 @@ class ListReader:
         """Read a list of texts and images; a bare string is what `plain` says."""
         return read_all(self._reader, raw, plain=plain, wanted=None, param=param)
 
+    async def fetch(self, reading: Reading, raw: list[object], deadline: Deadline, param: str) -> Reading:
+        """The reading of `raw` with the images that stand behind URLs, each URL fetched once.
+
+        Where none is fetched they stay the errors that they are.
+        """
+        urls = {place: _url(raw[place]) for place, error in reading.errors.items() if isinstance(error, UrlNotFetched)}
+        if self._fetcher is None or not urls:
+            return reading
+        fetched = await self._fetcher.fetch_all(urls.values(), deadline)
+        images = {
+            url: self._reader.read(found, "image") if isinstance(found, bytes) else found
+            for url, found in fetched.items()
+        }
+        results: dict[int, Item | ApiError] = dict(zip(reading.places, reading.items, strict=True))
+        results |= reading.errors
+        for place, url in urls.items():
+            image = images[url]
+            results[place] = image.at(f"{param}[{place}]") if isinstance(image, ApiError) else image
+        return split([results[place] for place in range(reading.width)])
+
     def _read_texts(self, raw: list[object]) -> Reading:
-        return _split(read_all(self._reader, raw, plain="text", wanted="text", param="texts"))
+        return split(read_all(self._reader, raw, plain="text", wanted="text", param="texts"))
 
     def _remember(self, key: tuple[object, ...], reading: Reading) -> None:
         try:
@@ -69,7 +100,15 @@ class ListReader:
             return
 
 
-def _split(results: Sequence[Item | ApiError]) -> Reading:
+def _url(raw: object) -> str:
+    match raw:
+        case {"image_url": {"url": str(url)}}:
+            return url
+    raise TypeError("an item that is no URL was taken for one")
+
+
+def split(results: Sequence[Item | ApiError]) -> Reading:
+    """The reading of a list, from what each place of it was read as."""
     items = [result for result in results if isinstance(result, Item)]
     name = b"".join([item.digest for item in items])
     if len(items) == len(results):

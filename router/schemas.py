@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 ITEM_SCHEMA: dict[str, Any] = {
-    "description": "A text, or an image: base64 or a data: URL, bytes (msgpack), or the content key that an "
-    "earlier answer returned.",
+    "description": "A text, or an image: base64, a data: URL, the URL of a host that the operator admits, "
+    "bytes (msgpack), or the content key that an earlier answer returned.",
     "anyOf": [
         {"type": "string"},
         {
@@ -16,7 +16,12 @@ ITEM_SCHEMA: dict[str, Any] = {
                 "image": {"type": "string", "description": "base64 or data: URL"},
                 "image_url": {
                     "type": "object",
-                    "properties": {"url": {"type": "string"}},
+                    "properties": {
+                        "url": {
+                            "type": "string",
+                            "description": "data: URL, or http(s) where the operator admits the host",
+                        }
+                    },
                     "required": ["url"],
                     "additionalProperties": False,
                 },

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.errors import ApiError, InvalidRequest, TooLarge
+from router.errors import ApiError, InvalidRequest, TooLarge, UrlNotFetched
 from router.items import Item, read_all
 from tests.fakes import READER
 from tiers.messages import Modality
@@ -114,8 +114,16 @@ def test_image_that_is_not_base64_is_refused(raw: object) -> None:
 )
 def test_urls_are_not_fetched(url: str) -> None:
     """Nothing but data: URLs is read: a service that fetches can be sent anywhere."""
-    with pytest.raises(InvalidRequest, match="fetches no URLs"):
+    with pytest.raises(UrlNotFetched, match="fetches no URLs"):
         READER.read({"image_url": {"url": url}}, "image")
+
+
+def test_url_among_texts_is_an_image_all_the_same() -> None:
+    """Where no image may stand there is nothing to fetch."""
+    with pytest.raises(InvalidRequest, match="expected a text, not an image") as caught:
+        READER.read({"image_url": {"url": "https://example.org/cat.png"}}, "text", "text")
+
+    assert not isinstance(caught.value, UrlNotFetched)
 
 
 @pytest.mark.parametrize("raw", ["", {"text": ""}])
