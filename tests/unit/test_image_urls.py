@@ -43,14 +43,6 @@ async def test_image_is_fetched_from_its_name(server: WebServer) -> None:
     ]
 
 
-async def test_environment_names_no_proxy(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy would look the name up by itself."""
-    for variable in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
-        monkeypatch.setenv(variable, "http://127.0.0.1:9")
-
-    assert await fetch(fetcher(server), url(server)) == PNG
-
-
 async def test_url_that_stands_there_twice_is_fetched_once(server: WebServer) -> None:
     """And each of several by itself."""
     server.answers["/b.png"] = response(picture(2))

@@ -125,6 +125,14 @@ async def test_redirect_is_not_followed(server: WebServer, status: str) -> None:
     assert (server.paths, inside.connections) == (["/a.png"], 0)
 
 
+async def test_environment_names_no_proxy(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy would look the name up by itself."""
+    for variable in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+
+    assert await fetch(fetcher(server), url(server)) == PNG
+
+
 async def test_systems_resolver_finds_all_addresses(server: WebServer, caplog: pytest.LogCaptureFixture) -> None:
     """And none that it finds for this machine is public."""
     caplog.set_level(logging.DEBUG, "router.image_urls")
