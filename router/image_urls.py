@@ -7,6 +7,7 @@ no second lookup. Whatever goes wrong on the way has one text.
 
 import asyncio
 import logging
+import math
 import socket
 import ssl
 import time
@@ -103,16 +104,18 @@ class ImageUrls:
         if self._held >= self._config.concurrent * (1 + WAITING_PER_TURN):
             raise _busy()
         left_s = deadline.left_s(self._clock())
-        has_turn = False
+        turn_at = math.inf
         self._held += 1
         try:
             async with asyncio.timeout(min(left_s, self._config.timeout_s)), self._turns:
-                has_turn = True
+                turn_at = self._clock()
                 return await self._download(url, allowance)
         except TimeoutError as error:
             if left_s <= self._config.timeout_s:
                 raise DeadlineExceeded("the deadline passed while an image was fetched") from error
-            raise _unfetched(url, "time") if has_turn else _busy() from error
+            # Whose turn came late has shown nothing against its server.
+            had_s = self._clock() - turn_at
+            raise _unfetched(url, "time") if had_s >= self._config.timeout_s / 2 else _busy() from error
         finally:
             self._held -= 1
 

@@ -277,7 +277,6 @@ async def test_who_gets_no_turn_in_time_hears_that_the_router_is_busy(server: We
     results = await fetcher(server, concurrent=1, timeout_s=0.2).fetch_all(urls, Deadline(time.monotonic() + 60))
 
     assert [type(result) for result in results.values()] == [BadImage] + [Overloaded] * (WAITING_PER_TURN + 1)
-    assert server.connections == 1
 
 
 async def test_caller_who_goes_away_ends_the_fetch(server: WebServer) -> None:
