@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from router.admin import AdminRoutes
 from router.answers import AnsweredBy, embeddings_response, models_response, similarity_response
