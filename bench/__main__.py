@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.cache_layers import measure_cache
+from bench.certified import measure_certified
 from bench.figures import Findings
 from bench.ingress import measure_ingress
 from bench.machine import describe
@@ -41,8 +42,9 @@ SCENARIOS: dict[str, Scenario] = {
     "poison": measure_poison,
     "overload": measure_overload,
     "peers": measure_peers,
+    "certified": measure_certified,
 }
-NOT_BY_DEFAULT = ("soak", "tiers", "single", "neighbours", "poison", "overload", "peers")
+NOT_BY_DEFAULT = ("soak", "tiers", "single", "neighbours", "poison", "overload", "peers", "certified")
 FOLDERS = ("folder", "peers")
 
 
