@@ -1,4 +1,4 @@
-"""Scenario `certified`: calibrate over HTTP, serve fresh questions, then harder ones until the audit raises the alarm."""
+"""Scenario `certified`: calibrate over HTTP, serve fresh questions, then harder ones until the audit's alarm."""
 
 import json
 import subprocess
@@ -54,6 +54,10 @@ class Stretch:
     def degraded(self) -> int:
         """Answers that were marked."""
         return sum(one.degraded is not None for one in self.served)
+
+
+Audited = tuple[Stretch, dict[str, Any]]
+"""What was served, and what the audit knew afterwards."""
 
 
 def measure_certified(options: Options) -> Findings:
@@ -120,8 +124,8 @@ def _figures(
 
 def _notes() -> list[str]:
     return [
-        f"target {TARGET:.0%} at {CONFIDENCE:.0%} confidence; every decision is audited, so that the monitor sees in "
-        "minutes what an audit of 1 % sees in hours",
+        f"target {TARGET:.0%} at {CONFIDENCE:.0%} confidence",
+        "every decision is audited: the monitor sees in minutes what it sees in hours of an audit of 1 %",
         f"of 16 captions {HARD} differ in one thing from the true one, of the harder {HARDER}",
     ]
 
