@@ -48,7 +48,29 @@ def _print(status: Mapping[str, Any]) -> None:
     print_table(TIER_COLUMNS, [_tier_row(name, tier) for name, tier in status["tiers"].items()], sys.stdout)
     print(cache_line(status["cache"]))
     policy = status["policy"]
-    print(f"policy {policy['version']}: threshold {policy['threshold']}, {status['requests']['in_flight']} in flight")
+    print(f"policy {policy['version']}: {_aim(policy)}, {status['requests']['in_flight']} in flight")
+    for certificate in status.get("certificates", ()):
+        print(certificate_line(certificate))
+
+
+def _aim(policy: Mapping[str, Any]) -> str:
+    if policy["target_agreement"] is None:
+        return f"threshold {policy['threshold']}"
+    return f"target {policy['target_agreement']:.2%} with {policy['confidence']:.0%} confidence"
+
+
+def certificate_line(certificate: Mapping[str, Any]) -> str:
+    """Say in one line whether a certificate counts, and what the audit has seen of it."""
+    threshold, audit = certificate["threshold"], certificate["audit"]
+    looks = "always" if threshold is None else f"below {threshold:g}"
+    effect = f"second look {looks}" if certificate["standing"] == "holds" else "every item takes a second look"
+    line = f"certificate {certificate['id']} for {certificate['group']}: {certificate['standing']}, {effect}"
+    if audit is None:
+        return f"{line}; not audited yet"
+    return (
+        f"{line}; {audit['audits']} audits, of late {audit['recent_agreement']:.2%} agree "
+        f"(at least {audit['recent_agreement_bound']:.2%})"
+    )
 
 
 def _tier_row(name: str, tier: Mapping[str, Any]) -> tuple[str, ...]:

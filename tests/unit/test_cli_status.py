@@ -10,7 +10,7 @@ import pytest
 
 from router.breaker import BreakerConfig, CircuitBreaker
 from secondlook import cli
-from secondlook.commands.status import cache_line
+from secondlook.commands.status import cache_line, certificate_line
 from tests.fakes import FakeRouter
 
 
@@ -84,3 +84,19 @@ def test_cache_that_was_not_asked_says_so() -> None:
     cache = {"l1_hits": 0, "shared_hits": 0, "misses": 0, "breakers": []}
 
     assert "none asked for" in cache_line(cache)
+
+
+@pytest.mark.parametrize(
+    ("standing", "effect"),
+    [("holds", "second look below 3"), ("alarm", "every item takes a second look"), ("void", "every item")],
+)
+def test_certificate_is_a_line_with_its_effect_and_its_audit(standing: str, effect: str) -> None:
+    """What the operator watches after an application."""
+    audit = {"audits": 1200, "recent_agreement": 0.99, "recent_agreement_bound": 0.984}
+    certificate = {"id": "c-1", "group": "similarity/2", "standing": standing, "threshold": 3.0, "audit": audit}
+
+    line = certificate_line(certificate)
+
+    assert line.startswith(f"certificate c-1 for similarity/2: {standing}, {effect}")
+    assert line.endswith("1200 audits, of late 99.00% agree (at least 98.40%)")
+    assert certificate_line({**certificate, "audit": None}).endswith("not audited yet")

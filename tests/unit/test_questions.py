@@ -67,16 +67,12 @@ def test_what_holds_no_question_is_refused(tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     bare.mkdir()
 
-    for refuse in (
-        lambda: from_lines(tmp_path / "absent"),
-        lambda: from_lines(empty),
-        lambda: from_lines(tmp_path / "binary"),
-        lambda: from_folder(tmp_path, empty),
-        lambda: from_folder(tmp_path / "absent", two),
-        lambda: from_folder(bare, two),
-    ):
+    for file in (tmp_path / "absent", empty, tmp_path / "binary"):
         with pytest.raises(QuestionsRefused):
-            refuse()
+            from_lines(file)
+    for folder, texts in ((tmp_path, empty), (tmp_path / "absent", two), (bare, two)):
+        with pytest.raises(QuestionsRefused):
+            from_folder(folder, texts)
 
 
 def test_draw_is_the_same_for_the_same_seed() -> None:
