@@ -44,7 +44,7 @@ _STARTING = json.dumps(
 # Serve's template binds HAProxy's status and metrics pages to every interface. It splices requests, after which
 # HAProxy 2.8 no longer sees a client go away whose body was larger than its buffer (16 KB), so that work would go on
 # for nobody. And an HAProxy that has just been started again, and knows no router yet, would say 404 to everybody.
-_EDITS = rf"""s/^( *bind +)[*]?:([0-9]+)/\1127.0.0.1:\2/
+_EDITS = rf"""/^(frontend prometheus|listen stats)$/,/^ *bind /s/^( *bind +)[*]?:([0-9]+)/\1127.0.0.1:\2/
 /^ *option splice-request$/d
 s/^( *http-request return status) 404 .*/\1 503 content-type application\/json hdr Retry-After 1 string '{_STARTING}'/
 """

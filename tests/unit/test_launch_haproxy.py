@@ -19,7 +19,7 @@ CONFIG = """defaults
 frontend prometheus
     bind :9101
 frontend http_frontend
-    bind 0.0.0.0:8000
+    bind {front}:8000
 backend default_backend
     http-request return status 404 content-type text/plain lf-string "Path \'%[path]\' not found."
 listen stats
@@ -36,19 +36,20 @@ def wrapper(tmp_path: Path) -> Path:
     return haproxy.write_wrapper(binary, tmp_path)
 
 
-def start(wrapper: Path) -> subprocess.CompletedProcess[str]:
+def start(wrapper: Path, front: str = "127.0.0.1") -> subprocess.CompletedProcess[str]:
     """Start the wrapper as Serve does."""
     config = wrapper.parent / "haproxy.cfg"
-    config.write_text(CONFIG)
+    config.write_text(CONFIG.replace("{front}", front))
     return subprocess.run([wrapper, "-db", "-f", config], capture_output=True, text=True, check=False)
 
 
-def test_wrapper_keeps_haproxys_own_pages_on_loopback(wrapper: Path) -> None:
-    """Status and metrics are bound to loopback, the front door to what was asked for."""
-    started = start(wrapper)
+@pytest.mark.parametrize("front", ["*", "192.0.2.1"])
+def test_wrapper_keeps_haproxys_own_pages_on_loopback(wrapper: Path, front: str) -> None:
+    """Status and metrics are bound to loopback, the front door to what was asked for: Serve writes `*` for 0.0.0.0."""
+    started = start(wrapper, front)
 
     binds = [line.split()[1] for line in started.stdout.splitlines() if "bind" in line]
-    assert binds == ["127.0.0.1:9101", "0.0.0.0:8000", "127.0.0.1:8404"]
+    assert binds == ["127.0.0.1:9101", f"{front}:8000", "127.0.0.1:8404"]
 
 
 def test_wrapper_lets_haproxy_see_clients_go_away(wrapper: Path) -> None:
