@@ -33,6 +33,19 @@ class Application:
     deployments: Sequence[Mapping[str, Any]] = ()
     """What of its deployments is to be other than the builder says, each with its name: changed in place."""
 
+    def document(self, logging_config: Mapping[str, Any]) -> dict[str, Any]:
+        """The application as Serve's declarative interface takes it."""
+        return {
+            "name": APPLICATION,
+            "route_prefix": "/",
+            "import_path": self.import_path,
+            "args": dict(self.args),
+            "deployments": [dict(deployment) for deployment in self.deployments],
+            # Replicas do not take over Serve's global setting. A record per request, which only a filter at the
+            # file would drop, costs a twelfth of an empty request.
+            "logging_config": dict(logging_config),
+        }
+
 
 class Cluster:
     """One Ray head with one Serve application; the environment has been set before."""
@@ -71,16 +84,7 @@ class Cluster:
         """
         from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415
 
-        document = {
-            "name": APPLICATION,
-            "route_prefix": "/",
-            "import_path": application.import_path,
-            "args": dict(application.args),
-            "deployments": [dict(deployment) for deployment in application.deployments],
-            # Replicas do not take over Serve's global setting. A record per request, which only a filter at the
-            # file would drop, costs a twelfth of an empty request.
-            "logging_config": self._logging(),
-        }
+        document = application.document(self._logging())
         self._client.deploy_apps(ServeDeploySchema.model_validate({"applications": [document]}))
 
     def wait_until_in_force(self, application: Application, timeout_s: float) -> None:
