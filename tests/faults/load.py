@@ -113,7 +113,7 @@ def ask(client: httpx.Client, seed: int, deadline_s: float, **fields: object) ->
 
 
 class Load:
-    """Some clients that ask one question after the other until the block ends."""
+    """Some clients that ask one question after the other until the block ends; `seeds` says about what."""
 
     def __init__(
         self,
@@ -123,12 +123,14 @@ class Load:
         pause_s: float = 0.03,
         deadline_s: float = 5.0,
         keeps_connections: bool = True,
+        seeds: Callable[[], int] = new_seed,
     ) -> None:
         self.exchanges: list[Exchange] = []
         self.clients = clients
         self.deadline_s = deadline_s
         self._base_url = base_url
         self._pause_s = pause_s
+        self._seeds = seeds
         self._limits = httpx.Limits(max_keepalive_connections=None if keeps_connections else 0)
         self._stopping = threading.Event()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
@@ -165,7 +167,7 @@ class Load:
     def _run(self) -> None:
         with httpx.Client(base_url=self._base_url, timeout=CLIENT_PATIENCE_S, limits=self._limits) as client:
             while not self._stopping.wait(self._pause_s):
-                self.exchanges.append(ask(client, new_seed(), self.deadline_s))
+                self.exchanges.append(ask(client, self._seeds(), self.deadline_s))
 
 
 def not_answered(exchanges: Sequence[Exchange]) -> list[Exchange]:

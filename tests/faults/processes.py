@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,16 +10,17 @@ from tests.faults.load import wait_until
 from tests.service_process import RunningService, processes_of
 
 REPLACED_WITHIN_S = 60.0
+REPLICA_TITLE = "ServeReplica:secondlook:"
 
 
 def replicas(service: RunningService, deployment: str) -> set[int]:
     """The processes of one deployment's replicas."""
-    return _titled(service, f"ServeReplica:secondlook:{deployment}")
+    return titled(processes_of(service), REPLICA_TITLE + deployment)
 
 
 def controllers(service: RunningService) -> set[int]:
     """The process that decides which replicas are to run."""
-    return _titled(service, "ServeController")
+    return titled(processes_of(service), "ServeController")
 
 
 def haproxies(service: RunningService) -> set[int]:
@@ -52,8 +54,9 @@ def wait_for_replacement(service: RunningService, deployment: str, before: set[i
     return wait_until(is_replaced, REPLACED_WITHIN_S, f"a new replica of {deployment}")
 
 
-def _titled(service: RunningService, title: str) -> set[int]:
-    return {pid for pid in processes_of(service) if title.encode() in _command_line(pid)}
+def titled(pids: Iterable[int], title: str) -> set[int]:
+    """Those processes that have this in their title, or in their command line."""
+    return {pid for pid in pids if title.encode() in _command_line(pid)}
 
 
 def _command_line(pid: int) -> bytes:
