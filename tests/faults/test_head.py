@@ -65,10 +65,14 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("head") / "service.yaml"
 
 
-def write(file: Path, *, threshold: float = 1000.0) -> Path:
-    """Write the file: one replica of each deployment."""
+def write(file: Path, *, threshold: float = 1000.0, replicas: int = 1) -> Path:
+    """Write the file: so many replicas of each tier, and of the fast one no two on one node."""
+    scaling = {"min_replicas": replicas, "max_replicas": replicas}
     changes = {
-        "tiers": {"fast": SMALL, "accurate": SMALL},
+        "tiers": {
+            "fast": {**SMALL, "autoscaling": {**scaling, "max_replicas_per_node": 1}},
+            "accurate": {**SMALL, "autoscaling": scaling},
+        },
         "router": SMALL,
         "policy": {"threshold": threshold},
         "cache": {"url": f"embedded:{file.parent / 'cache'}"},
@@ -161,3 +165,22 @@ def test_controller_that_comes_back_applies_changes_and_serves_at_the_head(
         wait_until(lambda: ask(client, new_seed(), DEADLINE_S).tiering.get("tier") == "fast", 10, "the new policy")
     wait_until(lambda: is_ready(nodes.head.address, nodes.head.http_port), 30, "the head's ingress")
     assert {name: worker.replicas(name) for name in DEPLOYMENTS} == outage.before
+
+
+def test_fast_tier_has_no_more_replicas_on_a_node_than_it_may(nodes: Cluster, worker: Node, file: Path) -> None:
+    """Of two the second waits, where one of the accurate tier finds room, until there is another node."""
+    fast = worker.replicas("Fast")
+    nodes.serve("--apply", write(file, replicas=2))
+    wait_until(lambda: len(worker.replicas("Accurate")) == 2, 60, "a second accurate replica")
+    alone = nodes.serve()["replicas"]["Fast"]
+    on_one_node = worker.replicas("Fast")
+
+    other = nodes.start_worker()
+    joined_at = time.monotonic()
+    nodes.serve("--until", "RUNNING")
+    report(f"second fast replica RUNNING {time.monotonic() - joined_at:.1f} s after a second node has joined")
+
+    assert sorted(alone, key=str) == [["RUNNING", min(fast)], ["STARTING", None]]
+    assert on_one_node == worker.replicas("Fast") == fast
+    assert len(other.replicas("Fast")) == 1
+    assert other.replicas("Accurate") == set()
