@@ -18,6 +18,7 @@ from cache.store import Store
 from cache.two_level import EmbeddingCache, Stored, stored_bytes
 from router.admission import Admission, AdmissionConfig
 from router.api import Api
+from router.auditor import Auditor, Recorder
 from router.breaker import BreakerConfig, CircuitBreaker
 from router.cascade import Cascade
 from router.config import LimitsConfig, RouterConfig
@@ -276,6 +277,13 @@ class FakeRouter:
         self.cascade = Cascade(self.fast.embedder, self.accurate.embedder, self.cache, clock=self.clock)
         for tier in (self.fast, self.accurate):
             tier.handle.vectors |= {"cat": mixture(1.0), "dog": mixture(0.0, 1.0)}
+
+    def audit(self, log: Recorder) -> Auditor:
+        """Have all questions from now on audited, at the policy's share, into `log`."""
+        fast, accurate = self.fast.embedder, self.accurate.embedder
+        auditor = Auditor(fast, accurate, log, clock=self.clock, wall_clock=self.clock)
+        self.cascade = Cascade(fast, accurate, self.cache, auditor, clock=self.clock)
+        return auditor
 
     def place(self, content: bytes, *, fast: Sequence[float], accurate: Sequence[float]) -> Item:
         """An image with these cosines to the texts "cat" and "dog" on each tier."""
