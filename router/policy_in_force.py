@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, NamedTuple
 
 from router.certificate import Certificate
@@ -66,16 +67,22 @@ class PolicyInForce:
     def _find_bar(self, rule: Rule, group: str, models: Models) -> Bar:
         if rule.threshold is not None:
             return Bar(rule.threshold)
-        held = [
+        heard = [
             one
             for one in self.policy.certificates
-            if one.group == group and self.standing(one, models) == "holds" and one.threshold is not None
+            if one.group == group and self.standing(one, models) in ("holds", "alarm")
         ]
-        # Of several the newest speaks: the older ones are of traffic that has passed.
-        newest = max(held, key=lambda one: one.created_at, default=None)
-        if newest is None or newest.threshold is None:
+        # Of several the newest speaks, also where it has been given up or certifies nothing: the older ones are of
+        # traffic that has passed.
+        newest = max(heard, key=_created, default=None)
+        if newest is None or newest.threshold is None or newest.id in self.alarms:
             return Bar(ESCALATE_ALL)
         return Bar(newest.threshold, newest.id, newest.target_agreement, newest.temperature)
+
+
+def _created(certificate: Certificate) -> datetime:
+    """When, as a time: one moment can be written in several ways, which sort otherwise."""
+    return datetime.fromisoformat(certificate.created_at)
 
 
 def _is_enough(certificate: Certificate, rule: Rule) -> bool:

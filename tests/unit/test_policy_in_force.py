@@ -118,6 +118,32 @@ def test_newest_of_several_certificates_speaks(is_reversed: bool) -> None:  # no
     assert bar(PolicyInForce(Policy(target_agreement=0.99, certificates=certificates))).certificate == newer.id
 
 
+def test_newest_is_told_by_time_and_not_by_how_it_is_written() -> None:
+    """ISO 8601 has several ways to write one moment, whose order as text is another."""
+    older = make_certificate(1.0, created_at="2026-01-01T00:00:00Z")
+    newer = make_certificate(4.0, created_at="2026-01-01T00:00:00.5+00:00")
+
+    assert bar(PolicyInForce(Policy(target_agreement=0.99, certificates=(older, newer)))).certificate == newer.id
+
+
+def test_newest_that_could_certify_nothing_escalates_everything() -> None:
+    """The latest sample allowed no threshold at all: an older one is no reason to be less strict."""
+    older = make_certificate(1.0, created_at="2026-01-01T00:00:00Z")
+    newer = make_certificate(None, created_at="2026-02-01T00:00:00Z")
+
+    assert bar(PolicyInForce(Policy(target_agreement=0.99, certificates=(older, newer)))) == Bar(ESCALATE_ALL)
+
+
+def test_alarm_of_the_newest_does_not_bring_back_an_older_one() -> None:
+    """Every item takes a second look until recalibrated, however many certificates lie about."""
+    older = make_certificate(1.0, created_at="2026-01-01T00:00:00Z")
+    newer = make_certificate(4.0, created_at="2026-02-01T00:00:00Z")
+
+    policy = PolicyInForce(Policy(target_agreement=0.99, certificates=(older, newer)), alarms=[newer.id])
+
+    assert bar(policy) == Bar(ESCALATE_ALL)
+
+
 def test_calibrated_anew_an_old_alarm_is_over() -> None:
     """The alarm is the old certificate's; the new one speaks."""
     older = make_certificate(1.0, created_at="2026-01-01T00:00:00Z")
