@@ -6,6 +6,7 @@ import pytest
 
 from router.config_file import load_config
 from router.errors import ConfigInvalid
+from router.policy import Policy, RouteRule
 from tests.deployment_files import ROOT
 
 MINIMAL = """
@@ -54,10 +55,15 @@ def test_minimal_file_leaves_the_rest_at_its_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("addition", "path", "allowed"),
     [
-        ("polciy: {threshold: 2}", "polciy", "cache, image_urls, limits, policy, router, server, tiers"),
+        ("polciy: {threshold: 2}", "polciy", "cache, image_urls, limits, name, policy, router, server, tiers"),
         ("server: {prot: 1}", "server.prot", "host, port"),
         ("router: {breaker: {open_ms: 1}}", "router.breaker.open_ms", "consecutive_failures, failure_rate, open_s"),
-        ("policy: {margin: 1}", "policy.margin", "degraded, escalation_budget, threshold"),
+        ("policy: {margin: 1}", "policy.margin", ", ".join(sorted(Policy.model_fields))),
+        (
+            "policy: {routes: {score: {margin: 1}}}",
+            "policy.routes.score.margin",
+            ", ".join(sorted(RouteRule.model_fields)),
+        ),
     ],
 )
 def test_unknown_key_is_named_by_its_path_with_what_is_allowed(
