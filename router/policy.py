@@ -1,6 +1,7 @@
 """The policy: when to take a second look, and what to do when one can't be had."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal, Self
@@ -123,8 +124,9 @@ class Policy(Rule):
     @cached_property  # read for every answer
     def version(self) -> str:
         """Content hash of the document: equal documents have equal versions."""
-        canonical = self.model_dump_json().encode()
-        return "p-" + hashlib.sha256(canonical).hexdigest()[:12]
+        # Sorted: equal routes can stand in any order.
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return "p-" + hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
     def rule(self, route: str) -> Rule:
         """What `route` goes by: its own rule, and the policy's where that says nothing."""

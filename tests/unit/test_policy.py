@@ -122,6 +122,19 @@ def test_versions_are_equal_exactly_where_policies_are(one: Policy, other: Polic
     assert Policy.model_validate_json(one.model_dump_json()).version == one.version
 
 
+@settings(deadline=None, max_examples=50)
+@given(policy=POLICIES, routes=st.permutations(ROUTES))
+def test_version_does_not_depend_on_the_order_of_routes(policy: Policy, routes: list[str]) -> None:
+    """Who sorts a file's routes has not changed the policy."""
+    document = policy.model_dump(mode="json")
+    document["routes"] = {route: document["routes"][route] for route in routes if route in document["routes"]}
+
+    again = Policy.model_validate(document)
+
+    assert again == policy
+    assert again.version == policy.version
+
+
 @pytest.mark.parametrize("where", ["policy", "route"])
 def test_aims_are_exclusive(where: str) -> None:
     """A threshold and a target would each say when to look twice, and differ."""
