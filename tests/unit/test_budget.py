@@ -76,3 +76,76 @@ def test_second_looks_stay_within_their_share(share: float, steps: list[tuple[in
 
     # What has faded of the head start may be spent anew, once a window.
     assert taken <= share * (decided + HEADSTART_ITEMS * (1 + now / WINDOW_S)) + 1
+
+
+def test_rate_allows_a_seconds_worth_at_once() -> None:
+    """Three a second: three now, and none more in this moment."""
+    budget = EscalationBudget()
+
+    assert [budget.take(1.0, 5.0, 3.0) for _ in range(5)] == [True, True, True, False, False]
+
+
+def test_rate_refills_with_time() -> None:
+    """A third of a second is one second look of three; a long silence is a second's worth and not more."""
+    budget = EscalationBudget()
+    taken = [sum(budget.take(1.0, now, 3.0) for _ in range(9)) for now in (0.0, 0.2, 0.4, 0.75, 1000.0)]
+
+    assert taken == [3, 0, 1, 1, 3]
+
+
+def test_rate_under_one_a_second_allows_single_ones() -> None:
+    """One every four seconds."""
+    budget = EscalationBudget()
+
+    assert [budget.take(1.0, now, 0.25) for now in (0.0, 1.0, 3.9, 4.0, 4.1, 8.0)] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+        True,
+    ]
+
+
+def test_second_look_that_the_rate_refuses_costs_no_share() -> None:
+    """What was not taken is not counted as taken."""
+    budget = EscalationBudget()
+    assert budget.take(0.5, 0.0, 1.0)
+    refused = [budget.take(0.5, 0.0, 1.0) for _ in range(20)]
+
+    assert not any(refused)
+    assert take_all(budget, 0.5, 0.0) == HEADSTART_ITEMS * 0.5 - 1
+
+
+def test_second_look_that_the_share_refuses_costs_no_rate() -> None:
+    """Either bound alone is enough to refuse, and then the other is untouched."""
+    budget = EscalationBudget()
+    refused = [budget.take(0.0, 0.0, 2.0) for _ in range(5)]
+
+    assert not any(refused)
+    assert [budget.take(1.0, 0.0, 2.0) for _ in range(3)] == [True, True, False]
+
+
+def test_rate_is_the_present_policys() -> None:
+    """A stricter one holds from the next second look on."""
+    budget = EscalationBudget()
+    assert budget.take(1.0, 0.0, 100.0)
+
+    assert [budget.take(1.0, 0.0, 1.0) for _ in range(2)] == [True, False]
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    per_s=st.floats(0.1, 20),
+    pauses_s=st.lists(st.floats(0, 2), min_size=1, max_size=30),
+    wanted=st.integers(1, 40),
+)
+def test_second_looks_stay_within_their_rate(per_s: float, pauses_s: list[float], wanted: int) -> None:
+    """However they come: what time has brought, and a second's worth to begin with."""
+    budget = EscalationBudget()
+    now, taken = 0.0, 0
+    for pause_s in pauses_s:
+        now += pause_s
+        taken += sum(budget.take(1.0, now, per_s) for _ in range(wanted))
+
+    assert taken <= per_s * (now - pauses_s[0]) + max(1.0, per_s) + 1e-6
