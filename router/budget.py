@@ -37,7 +37,7 @@ class EscalationBudget:
         room = max(1.0, per_s)
         gained = room if self._refilled_at is None else (now - self._refilled_at) * per_s
         self._allowance = min(room, self._allowance + max(0.0, gained))
-        self._refilled_at = now
+        self._refilled_at = now if self._refilled_at is None else max(now, self._refilled_at)
         if self._allowance < 1.0:
             return False
         self._allowance -= 1.0

@@ -134,6 +134,14 @@ def test_rate_is_the_present_policys() -> None:
     assert [budget.take(1.0, 0.0, 1.0) for _ in range(2)] == [True, False]
 
 
+def test_clock_that_steps_back_and_forth_refills_nothing() -> None:
+    """Two readings in the wrong order are not a second's worth."""
+    budget = EscalationBudget()
+    assert budget.take(1.0, 10.0, 1.0)
+
+    assert [budget.take(1.0, now, 1.0) for now in (9.0, 10.0, 9.0, 10.0)] == [False] * 4
+
+
 @settings(deadline=None, max_examples=50)
 @given(
     per_s=st.floats(0.1, 20),
