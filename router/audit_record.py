@@ -1,8 +1,9 @@
 """One line of the audit log: how both tiers judged one item. No content, nor anything that content can be told from."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgpack
+from pydantic import Field, TypeAdapter
 
 from router.outcome import DegradedReason, TierName
 
@@ -22,17 +23,17 @@ class AuditRecord(NamedTuple):
     group: str
     policy: str
     certificate: str | None
-    target: float | None
+    target: Annotated[float, Field(gt=0, lt=1)] | None
     """The certificate's target agreement."""
     fast_model: str
     accurate_model: str
     threshold: float
     """Margin below which a second look was due; infinite: always."""
-    share: float
+    share: Annotated[float, Field(gt=0, le=1)]
     served: TierName
     escalated: bool
     degraded: DegradedReason | None
-    margin: float | None = None
+    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     confidence: float | None = None
     agrees: bool | None = None
     lost: Loss | None = None
@@ -53,14 +54,21 @@ class AuditRecord(NamedTuple):
         return packed
 
 
+_CHECK: TypeAdapter[AuditRecord] = TypeAdapter(AuditRecord)
+
+
 def read_record(data: bytes) -> AuditRecord:
     """Decode a record; fields that this version does not know are left out.
 
     Raises:
-        ValueError: It is no record.
+        ValueError: It is no record, or one that can't be counted: who reads a shared log must outlive what is in it.
     """
     try:
         fields: Any = msgpack.unpackb(data)
-        return AuditRecord(**{name: fields[name] for name in AuditRecord._fields if name in fields})
+        known = {name: fields[name] for name in AuditRecord._fields if name in fields}
+        record = _CHECK.validate_python(known, strict=True)
     except (TypeError, KeyError, ValueError, msgpack.UnpackException) as error:
         raise ValueError("not an audit record") from error
+    if record.lost is None and (record.margin is None or record.agrees is None):
+        raise ValueError("not an audit record")
+    return record
