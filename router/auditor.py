@@ -101,7 +101,7 @@ class Auditor:
             self._begin()
 
     async def close(self) -> None:
-        """Stop; what waits is recorded as lost."""
+        """Stop; what waits or is under way is recorded as lost."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -121,6 +121,9 @@ class Auditor:
             self._waiting_bytes -= seen.bytes
             try:
                 await self._audit(seen)
+            except asyncio.CancelledError:
+                self._record_loss(seen, "busy")
+                raise
             except Exception:  # supervisor of the audit: a fault in one must not end all others
                 logger.exception("an audit failed")
                 self._record_loss(seen, "failed")

@@ -347,6 +347,17 @@ async def test_few_audits_are_under_way_at_once(bench: Bench) -> None:
     await bench.log.first(3 * AT_ONCE)
 
 
+async def test_close_records_everything_that_was_drawn(bench: Bench) -> None:
+    """What waits and what is under way: drawn without an outcome is lost, not forgotten."""
+    await bench.fill()
+    for number in range(3):
+        await bench.ask(bench.sure(b"pic %d" % number))
+
+    await bench.auditor.close()
+
+    assert [record.lost for record in bench.log.records] == ["busy"] * (AT_ONCE + 3)
+
+
 async def test_fault_in_one_audit_does_not_end_the_others(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     """It is logged and recorded; the next one is audited."""
     bench.accurate.faults.append(RuntimeError("a bug"))
