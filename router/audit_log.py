@@ -47,6 +47,9 @@ class AuditLog:
                 logger.warning("audit log: not written yet: %s", error)
                 self._return(batch)
                 return
+            except asyncio.CancelledError:
+                self._return(batch)
+                raise
             self.written += len(batch)
 
     def _return(self, batch: list[AuditRecord]) -> None:

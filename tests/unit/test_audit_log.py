@@ -120,6 +120,23 @@ async def test_log_keeps_the_newest(journal: FlakyJournal) -> None:
     assert await written(journal) == list(range(15, 25))
 
 
+async def test_write_that_is_cancelled_loses_nothing_unseen() -> None:
+    """A router that ends in the middle of one writes the batch once more, or counts it as dropped."""
+    journal = HeldJournal()
+    log = AuditLog(journal, KEEP)
+    log.add(numbered(0))
+    flushing = asyncio.create_task(log.flush())
+    await journal.was_called.wait()
+
+    flushing.cancel()
+    await asyncio.gather(flushing, return_exceptions=True)
+    journal.may_go_on.set()
+    await log.flush()
+
+    assert await written(journal) == [0]
+    assert (log.written, log.dropped) == (1, 0)
+
+
 class HeldJournal(FlakyJournal):
     """A journal whose writes wait until they may go on."""
 
