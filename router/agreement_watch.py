@@ -97,8 +97,9 @@ class AgreementWatch:
                 monitors[record.certificate] = observe(
                     monitor, is_error=record.is_error, target_agreement=record.target
                 )
-        newest = dict(list(monitors.items())[-KEPT_STATES:])
-        return WatchState(cursor=entries[-1][0], certificates=newest)
+        # Alarms are kept the longest: what was given up is used no more, and is not to be trusted again for that.
+        kept = sorted(monitors.items(), key=lambda item: item[1].is_alarmed)[-KEPT_STATES:]
+        return WatchState(cursor=entries[-1][0], certificates=dict(kept))
 
     def _take_over(self, state: WatchState) -> None:
         self._state = state

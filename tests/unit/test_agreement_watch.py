@@ -243,3 +243,16 @@ async def test_states_of_certificates_that_nobody_uses_are_forgotten(journal: Fl
     await router.watch.step()
 
     assert set(router.watch.state.certificates) == {*names} - {names[1]}
+
+
+async def test_alarm_is_not_forgotten_for_being_old(journal: FlakyJournal) -> None:
+    """A certificate that was given up is used no more, and must not count as trusted again for that."""
+    await write(journal, *[WRONG] * MANY)
+    await Router(journal).watch.step()
+    await write(journal, *[AGREED._replace(certificate=f"c-{number}") for number in range(KEPT_STATES)])
+    await Router(journal).watch.step()
+
+    later = Router(journal)
+    await later.watch.step()
+
+    assert later.told == [{NAME}]
