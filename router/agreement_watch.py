@@ -81,7 +81,11 @@ class AgreementWatch:
         """
         stored = await self._journal.get(DOCUMENT)
         state = _read_state(stored)
-        entries = await self._journal.read(LOG, after=state.cursor, limit=PER_READ)
+        try:
+            entries = await self._journal.read(LOG, after=state.cursor, limit=PER_READ)
+        except ValueError:
+            state = _begin_anew()
+            entries = await self._journal.read(LOG, limit=PER_READ)
         if entries:
             grown = self._follow(state, [(entry.position, entry.record) for entry in entries])
             if await self._journal.replace(DOCUMENT, grown.model_dump_json().encode(), expected=stored):
@@ -121,8 +125,12 @@ def _read_state(stored: bytes | None) -> WatchState:
     try:
         return WatchState.model_validate_json(stored)
     except ValidationError:
-        logger.warning("agreement watch: the stored state can't be read; it begins anew")
-        return WatchState()
+        return _begin_anew()
+
+
+def _begin_anew() -> WatchState:
+    logger.warning("agreement watch: the stored state can't be read; it begins anew")
+    return WatchState()
 
 
 def _readable(entries: list[tuple[str, bytes]]) -> list[AuditRecord]:

@@ -198,7 +198,9 @@ async def test_record_that_can_not_be_read_is_passed_over(
     assert [record.getMessage() for record in caplog.records] == ["agreement watch: a record can't be read"]
 
 
-@pytest.mark.parametrize("document", [b"", b"garbage", b"[]", b'{"cursor": 5}', b'{"unknown": 1}'])
+@pytest.mark.parametrize(
+    "document", [b"", b"garbage", b"[]", b'{"cursor": 5}', b'{"unknown": 1}', b'{"cursor": "not a position"}']
+)
 async def test_state_that_can_not_be_read_begins_anew(
     journal: FlakyJournal, document: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
