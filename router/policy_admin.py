@@ -94,7 +94,7 @@ class PolicyAdmin:
             Unavailable: The journal can't be reached.
         """
         entries = await self._read_last(HISTORY, HISTORY_KEPT)
-        return {"data": [json.loads(entry.record) for entry in entries]}
+        return {"data": [applied for applied in map(_read_applied, entries) if applied is not None]}
 
     async def audit_page(self, after: str, limit: int) -> dict[str, Any]:
         """Records of the audit log, oldest first, of those after a position.
@@ -108,7 +108,8 @@ class PolicyAdmin:
             raise Unavailable("the journal can't be reached", retry_after_s=1) from error
         except ValueError as error:
             raise InvalidRequest("after: expected the position of an earlier answer", "after") from error
-        return {"data": [_as_json(entry) for entry in entries], "next": entries[-1].position if entries else None}
+        records = [record for record in map(_as_json, entries) if record is not None]
+        return {"data": records, "next": entries[-1].position if entries else None}
 
     def _describe(self, policy: PolicyInForce, certificate: Certificate) -> dict[str, Any]:
         facts = certificate.model_dump(mode="json", exclude={"grid", "errors_at", "served_at"})
@@ -154,7 +155,18 @@ def _read(entry: Entry) -> AuditRecord | None:
         return None
 
 
-def _as_json(entry: Entry) -> dict[str, Any]:
+def _read_applied(entry: Entry) -> object:
+    """An entry of the history as it was written, None where it is none."""
+    try:
+        return json.loads(entry.record)
+    except ValueError:
+        return None
+
+
+def _as_json(entry: Entry) -> dict[str, Any] | None:
+    """A record with whatever fields it has, None where it is none."""
+    if _read(entry) is None:
+        return None
     fields: dict[str, Any] = msgpack.unpackb(entry.record)
     # JSON has no infinity; every item takes a second look.
     threshold = fields.get("threshold")

@@ -12,7 +12,7 @@ from router.audit_log import LOG, AuditLog
 from router.audit_record import AuditRecord
 from router.policy import Policy
 from router.policy_admin import PolicyAdmin
-from router.policy_history import Applied, remember
+from router.policy_history import HISTORY, Applied, remember
 from router.policy_in_force import PolicyInForce
 from tests.fakes import FakeRouter
 from tests.policies import ACCURATE_NAME, FAST_NAME, GROUP, RECORD, FlakyJournal, make_certificate
@@ -206,6 +206,15 @@ async def test_history_is_newest_first(bench: Bench) -> None:
     assert [one["version"] for one in data] == [Policy(threshold=2).version, Policy(threshold=1).version]
 
 
+async def test_history_entry_that_can_not_be_read_hides_no_other(bench: Bench) -> None:
+    """An operator who needs to roll back is not to find an error."""
+    document = Applied(at="now", action="start", version="p-1", file_version="p-1", policy={})
+    await remember(bench.journal, document)
+    await bench.journal.append(HISTORY, [b"garbage"], keep=10)
+
+    assert [one["version"] for one in (await bench.get("/admin/policy/history"))["data"]] == ["p-1"]
+
+
 async def test_audit_log_is_read_page_by_page(bench: Bench) -> None:
     """Oldest first, each page from where the one before ended, to the end."""
     await bench.write(*[RECORD._replace(at=float(i)) for i in range(5)])
@@ -248,6 +257,18 @@ async def test_bad_page_is_refused(bench: Bench, query: str, param: str) -> None
     await bench.write(RECORD)
 
     assert await bench.refusal("GET", f"/admin/audit?{query}") == (400, "invalid_request", param)
+
+
+async def test_record_that_can_not_be_read_is_left_out_of_the_page(bench: Bench) -> None:
+    """The page goes on beyond it."""
+    await bench.write(RECORD)
+    await bench.journal.append(LOG, [b"garbage", b"\x01"], keep=1000)
+    await bench.write(RECORD)
+
+    body = await bench.get("/admin/audit")
+
+    assert [one["group"] for one in body["data"]] == [GROUP, GROUP]
+    assert (await bench.get(f"/admin/audit?after={body['next']}"))["data"] == []
 
 
 @pytest.mark.parametrize(
