@@ -19,6 +19,7 @@ from router.certificate import Certificate
 from router.dry_run import Costs, DryRun, dry_run
 from router.embedder import Embedder
 from router.errors import InvalidRequest, Unavailable
+from router.http import MAX_PARAM_CHARS
 from router.policy import Policy
 from router.policy_history import HISTORY, HISTORY_KEPT
 from router.policy_in_force import Models, PolicyInForce
@@ -138,7 +139,7 @@ def _policy(document: dict[str, Any]) -> Policy:
         return Policy.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        param = ".".join(str(part) for part in first["loc"]) or None
+        param = ".".join(str(part) for part in first["loc"])[:MAX_PARAM_CHARS] or None
         raise InvalidRequest(f"{param or 'policy'}: {first['msg']}"[:300], param) from error
 
 

@@ -140,6 +140,14 @@ async def test_invalid_policy_is_refused_by_the_name_of_its_key(
     )
 
 
+async def test_refusal_does_not_repeat_a_key_of_any_length(bench: Bench) -> None:
+    """What a stranger sends comes back cut."""
+    response = await bench.client.post("/admin/policy/validate", json={"x" * 50_000: 1})
+
+    assert response.status_code == 400
+    assert len(response.content) < 1000
+
+
 @pytest.mark.parametrize("content", [b"", b"not JSON", b"[1]", b'"text"'])
 async def test_body_that_is_no_document_is_refused(bench: Bench, content: bytes) -> None:
     """Before anything is made of it."""
