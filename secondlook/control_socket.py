@@ -128,7 +128,10 @@ def _read_line(connection: socket.socket) -> Document:
         if not chunk or len(data) > MAX_REQUEST_BYTES:
             raise ValueError("cut off, or too long")
         data += chunk
-    document = json.loads(data)
+    try:
+        document = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     if not isinstance(document, dict):
         raise ValueError("expected an object")  # noqa: TRY004 - of the bytes, not of an argument
     return document
