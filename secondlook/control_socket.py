@@ -21,7 +21,8 @@ from secondlook.errors import NoService
 MAX_REQUEST_BYTES = 8 * 2**20
 PATIENCE_S = 120.0
 READ_TIMEOUT_S = 5.0
-ANY_HOST = "0.0.0.0"  # noqa: S104 - a name to look for, not an address to listen on
+THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - names to look for, not addresses to listen on
 Document = Mapping[str, Any]
 
 
@@ -95,7 +96,8 @@ def ask(host: str, port: int, request: Document) -> Document:
     Raises:
         NoService: There is none of this user's, or it does not answer.
     """
-    for name in (host, ANY_HOST):
+    same = THIS_MACHINE if host in THIS_MACHINE else ()
+    for name in dict.fromkeys((host, *same, *EVERYWHERE)):
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(PATIENCE_S + READ_TIMEOUT_S)
             try:

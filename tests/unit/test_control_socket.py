@@ -196,6 +196,16 @@ def test_service_on_every_address_is_found_by_any_of_them() -> None:
         assert answers.get(timeout=PATIENCE_S) == {"fine": True}
 
 
+@pytest.mark.parametrize(("served", "asked"), [("127.0.0.1", "localhost"), ("localhost", "127.0.0.1"), ("::", "::1")])
+def test_names_of_this_machine_mean_the_same_service(served: str, asked: str) -> None:
+    """As they do over HTTP."""
+    launcher = Launcher()
+
+    with listening(served, PORT, launcher.woken.release) as control, asking({}, host=asked) as answers:
+        launcher.next(control).answer.put({"fine": True})
+        assert answers.get(timeout=PATIENCE_S) == {"fine": True}
+
+
 def test_launcher_that_ends_before_it_answers_is_told(runtime: Path) -> None:
     """Not taken for an answer."""
     folder = runtime / "secondlook"
