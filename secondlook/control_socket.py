@@ -23,6 +23,8 @@ PATIENCE_S = 120.0
 READ_TIMEOUT_S = 5.0
 THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - names to look for, not addresses to listen on
+MAX_FOLDER_BYTES = 60
+"""A socket's path in a longer folder could pass the kernel's 107 characters."""
 Document = Mapping[str, Any]
 
 
@@ -113,14 +115,22 @@ def ask(host: str, port: int, request: Document) -> Document:
 
 
 def _folder() -> Path:
-    """The user's own folder for such sockets, closed to others."""
+    """The user's own folder for such sockets, closed to others: the first place where there can be one."""
     root = os.environ.get("XDG_RUNTIME_DIR")
-    folder = Path(root) / "secondlook" if root else Path(tempfile.gettempdir()) / f"secondlook-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True, parents=True)
-    status = folder.lstat()
-    if status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise NoService(f"{folder} is not this user's own; remove it")
-    return folder
+    name = f"secondlook-{os.getuid()}"
+    places = [Path(root) / "secondlook"] if root else []
+    for folder in (*places, Path(tempfile.gettempdir()) / name, Path("/tmp") / name):  # noqa: S108 - checked below
+        if len(os.fsencode(folder)) > MAX_FOLDER_BYTES:
+            continue
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            status = folder.lstat()
+        except OSError:
+            continue
+        if status.st_uid != os.getuid() or status.st_mode & 0o077:
+            raise NoService(f"{folder} is not this user's own; remove it")
+        return folder
+    raise NoService("there is no folder in which commands could reach a service; set XDG_RUNTIME_DIR")
 
 
 def _read_line(connection: socket.socket) -> Document:

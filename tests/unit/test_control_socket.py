@@ -7,7 +7,7 @@ import socket
 import stat
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -261,6 +261,30 @@ def test_socket_of_a_launcher_that_was_killed_is_replaced(runtime: Path) -> None
     with listening(HOST, PORT, lambda: None):
         assert stat.S_ISSOCK(path_of(runtime).stat().st_mode)
     assert not path_of(runtime).exists()
+
+
+def in_a_file(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runtime folder is none."""
+    (runtime / "file").touch()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime / "file"))
+
+
+def in_a_long_folder(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path would be too long for a socket."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime / ("long" * 30)))
+
+
+@pytest.mark.parametrize("happens", [in_a_file, in_a_long_folder])
+def test_runtime_folder_that_can_not_be_used_is_done_without(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch, happens: Callable[[Path, pytest.MonkeyPatch], None]
+) -> None:
+    """A service must not fail to start for it, and a command finds the service all the same."""
+    happens(runtime, monkeypatch)
+    launcher = Launcher()
+
+    with listening(HOST, PORT, launcher.woken.release) as control, asking({}) as answers:
+        launcher.next(control).answer.put({"fine": True})
+        assert answers.get(timeout=PATIENCE_S) == {"fine": True}
 
 
 def test_folder_without_a_runtime_one_is_named_for_the_user(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
