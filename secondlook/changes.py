@@ -67,12 +67,16 @@ class Changes:
         self._deployable = deployable
 
     def reload(self) -> None:
-        """Apply in place what has changed at the source; what would replace replicas is refused whole."""
+        """Apply in place what has changed at the source; what would replace replicas is refused whole.
+
+        Whatever comes of it, the service goes on.
+        """
         try:
-            change = self._deployable.reloaded()
+            self._reload(self._deployable.reloaded())
         except SecondlookError as error:
             logger.warning("not applied: %s", error)
-            return
+
+    def _reload(self, change: Change | None) -> None:
         if change is None:
             return
         if change.rolls:

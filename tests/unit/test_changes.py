@@ -222,6 +222,19 @@ def test_reload_that_can_not_be_applied_changes_nothing(
     assert told in caplog.text
 
 
+def test_reload_that_serve_does_not_manage_does_not_end_the_service(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A replica more than there is room for is no reason to stop serving."""
+    bench.write(policy={"threshold": 3.0})
+    bench.cluster.fault = ChangeFailed("not everywhere in force")
+
+    bench.changes.reload()
+
+    assert "not everywhere in force" in caplog.text
+    assert bench.history == [("start", 1.0)]
+
+
 def test_restart_begins_with_what_was_applied(bench: Bench) -> None:
     """And adds nothing to the history."""
     bench.apply(Policy(threshold=2.0))
