@@ -27,7 +27,7 @@ def read_audits(
         page = _page(client, after)
         records += [_record(fields) for fields in page["data"]]
         progress(len(records))
-        if len(page["data"]) < PAGE:
+        if page["next"] is None:
             break
         after = page["next"]
     return [record for record in records if since is None or record.at >= since.timestamp()]

@@ -115,7 +115,7 @@ def _cold_sample(group: str, pairs: Sequence[Pair], lost: int) -> GroupSample:
             agrees=np.array([pair.agrees for pair in pairs], dtype=np.bool_),
         ),
         confidence=np.array([pair.confidence for pair in pairs], dtype=np.float64),
-        is_degraded=np.zeros(len(pairs), dtype=np.bool_),
+        shed_share=0.0,
         lost=lost,
         share=1.0,
     )

@@ -23,7 +23,8 @@ class GroupSample:
     group: str
     sample: Sample
     confidence: NDArray[np.float64]
-    is_degraded: NDArray[np.bool_]
+    shed_share: float
+    """Of the items that wanted a second look and were allowed one, those that the accurate tier did not give it."""
     lost: int
     share: float
     """Every question's chance to be drawn."""
@@ -52,6 +53,12 @@ def losses(records: Iterable[AuditRecord]) -> dict[str, int]:
     return dict(Counter(record.lost for record in records if record.lost is not None))
 
 
+def _shed_share(records: Sequence[AuditRecord]) -> float:
+    looked = sum(record.escalated for record in records)
+    shed = sum(record.degraded is not None and record.degraded != "budget" for record in records)
+    return shed / (looked + shed) if shed else 0.0
+
+
 def _group_sample(group: str, records: Sequence[AuditRecord]) -> GroupSample:
     share = min(record.share for record in records)
     drawn = np.random.default_rng(THINNING_SEED).random(len(records))
@@ -64,7 +71,7 @@ def _group_sample(group: str, records: Sequence[AuditRecord]) -> GroupSample:
             agrees=np.array([record.agrees for record in answered], dtype=np.bool_),
         ),
         confidence=np.array([record.confidence for record in answered], dtype=np.float64),
-        is_degraded=np.array([record.degraded is not None for record in answered], dtype=np.bool_),
+        shed_share=_shed_share(kept),
         lost=len(kept) - len(answered),
         share=share,
     )

@@ -29,7 +29,8 @@ class Replay:
 
     Shares are of decided items. `agreement` is with the accurate tier, and `agreement_bound` its lower bound at the
     rule's confidence; an item with a second look agrees. `degraded_share` is of items whose second look the budget
-    would have refused: those are marked, and outside of both. `replica_hours_per_million` is for images in batches.
+    would have refused, or the accurate tier would not have given, as often as it did not on these records: those are
+    marked, and outside of both. `replica_hours_per_million` is for images in batches.
     """
 
     group: str
@@ -106,7 +107,7 @@ def _replay(group: GroupSample, policy: PolicyInForce, models: Models, costs: Co
         items=count,
         lost=group.lost,
         escalation_share=escalated,
-        degraded_share=uncertain - escalated,
+        degraded_share=uncertain - escalated + group.shed_share * escalated,
         agreement=1.0 - errors / count if count else 0.0,
         agreement_bound=1.0 - most_errors,
         is_certified=None if rule.target_agreement is None else bar.certificate is not None,

@@ -14,7 +14,7 @@ DRY_RUN_COLUMNS = (
     "audited",
     "threshold",
     "second looks",
-    "over budget",
+    "degraded",
     "agreement",
     "at least",
     "target",

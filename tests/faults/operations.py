@@ -15,7 +15,7 @@ from ray.serve._private.api import serve_start
 from ray.serve.schema import ServeDeploySchema
 
 from secondlook.cluster import APPLICATION, NAMESPACE, Application
-from secondlook.commands.serve import BUILDER
+from secondlook.deployment import BUILDER
 from secondlook.deployment_file import load
 from secondlook.rollout import split
 

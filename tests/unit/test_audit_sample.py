@@ -54,7 +54,15 @@ def test_sample_is_what_the_records_say() -> None:
     np.testing.assert_array_equal(group.sample.margin, [2.0, 0.5])
     np.testing.assert_array_equal(group.sample.agrees, [True, False])
     np.testing.assert_array_equal(group.confidence, [0.9, 0.6])
-    np.testing.assert_array_equal(group.is_degraded, [False, True])
+
+
+def test_shed_share_is_of_the_second_looks_that_the_budget_allowed() -> None:
+    """Answers that the budget degraded asked the accurate tier for nothing."""
+    looked = RECORD._replace(escalated=True, served="accurate")
+    shed = RECORD._replace(degraded="accurate_shed")
+
+    assert only([RECORD, RECORD._replace(degraded="budget")]).shed_share == 0.0
+    assert only([RECORD, looked, looked, looked, shed]).shed_share == pytest.approx(0.25)
 
 
 def test_lost_audits_are_counted_and_no_part_of_the_sample() -> None:

@@ -25,7 +25,7 @@ def group_sample(count: int = 1000, group: str = "similarity/9-16", seed: int = 
     margin = chance.exponential(4.0, count)
     agrees = chance.random(count) > 0.3 * np.exp(-margin)
     confidence = 1 / (1 + np.exp(-margin))
-    return GroupSample(group, Sample(margin, agrees), confidence, np.zeros(count, dtype=np.bool_), lost=7, share=1.0)
+    return GroupSample(group, Sample(margin, agrees), confidence, shed_share=0.0, lost=7, share=1.0)
 
 
 def test_calibration_certifies_the_policys_target_for_these_models() -> None:

@@ -183,3 +183,13 @@ def test_tier_that_has_not_come_up_matches_no_record() -> None:
     report = dry_run(traffic(), PolicyInForce(CURRENT), PolicyInForce(CURRENT), Models(FAST_NAME, None), COSTS)
 
     assert (report.proposed, report.from_other_models) == ((), 100)
+
+
+def test_second_looks_are_expected_to_be_shed_as_often_as_they_were() -> None:
+    """Half of those that were asked for on the records got none."""
+    records = [record._replace(degraded="accurate_shed") for record in traffic()]
+    records += [record._replace(escalated=True, served="accurate") for record in traffic()]
+
+    one = only(replay(Policy(threshold=2.0), records))
+
+    assert one.degraded_share == pytest.approx(one.escalation_share / 2)
