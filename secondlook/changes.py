@@ -35,7 +35,7 @@ class Deployable(Protocol):
         ...
 
     def applied(self, change: Change) -> None:
-        """Take over a change that has been deployed."""
+        """Take over a change that has been deployed, or that changes nothing but what the source says."""
         ...
 
 
@@ -86,6 +86,7 @@ class Changes:
                 ", ".join(change.rolls),
             )
         elif change.application.deployments == self._deployable.application.deployments:
+            self._deployable.applied(change)
             logger.info("nothing has changed")
         else:
             self._put_in_force(change)

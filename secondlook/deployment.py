@@ -42,6 +42,8 @@ class Deployment:
         self._file = file
         self._file_version = args.policy.version
         self._port = port
+        self._remembered: tuple[str, str] | None = None
+        """The newest entry of the history: the policy's version, and that of what the file said by then."""
         self._args = self._with_applied_policy(args)
 
     @property
@@ -50,9 +52,11 @@ class Deployment:
         return _application(self._args, self._port)
 
     def begin(self) -> None:
-        """Remember what the service has begun with, unless that is what was applied last."""
+        """Remember what the service has begun with, unless that is what was applied last, beside the same file."""
         history = self._history()
-        if history is not None and not (history and history[0].version == self._args.policy.version):
+        if history:
+            self._remembered = (history[0].version, history[0].file_version)
+        if history is not None and self._remembered != (self._args.policy.version, self._file_version):
             self._remember("start", self._args.policy, "")
 
     def reloaded(self) -> Change:
@@ -88,9 +92,9 @@ class Deployment:
         return self._change(args, action, str(request.get("note", ""))[:500])
 
     def applied(self, change: Change) -> None:
-        """Take over a change that has been deployed."""
-        is_new = change.args.policy.version != self._args.policy.version
+        """Take over a change that has been deployed, or that changes nothing but what the file says."""
         self._args = change.args
+        is_new = self._remembered != (change.args.policy.version, self._file_version)
         if is_new or change.action == "rollback":
             self._remember(change.action, change.args.policy, change.note)
 
@@ -149,6 +153,7 @@ class Deployment:
 
         try:
             asyncio.run(write())
+            self._remembered = (applied.version, applied.file_version)
         except JournalUnavailable as error:
             logger.warning("policy %s is in force, but the history could not be written: %s", policy.version, error)
 

@@ -258,6 +258,21 @@ def test_restart_with_an_edited_file_begins_with_the_file(bench: Bench) -> None:
     assert thresholds == [3.0, 1.0]
 
 
+@pytest.mark.parametrize("begins", ["restart", "reload"])
+def test_file_edited_to_what_was_applied_and_back_wins(bench: Bench, begins: str) -> None:
+    """Who applies the edited file and edits it back later means the file, and not what was applied between."""
+    begin = bench.start if begins == "restart" else bench.changes.reload
+    bench.write(policy={"threshold": 2.0})
+    bench.ask({"op": "apply", "config": load(bench.file).model_dump(mode="json")})
+    begin()
+    assert bench.policy.threshold == 2.0
+
+    bench.write(policy={"threshold": 1.0})
+    begin()
+
+    assert bench.policy.threshold == 1.0
+
+
 def test_fixed_application_refuses_every_change() -> None:
     """It has no file, and nothing that could be asked for."""
     cluster = FakeCluster()
