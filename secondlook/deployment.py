@@ -108,7 +108,11 @@ class Deployment:
     def _with_applied_policy(self, args: "AppArgs") -> "AppArgs":
         from router.policy_history import policy_at_start  # noqa: PLC0415
 
-        policy = policy_at_start(args.policy, self._history(args) or [])
+        try:
+            policy = policy_at_start(args.policy, self._history(args) or [])
+        except ValueError:
+            logger.warning("the policy that was applied last can't be read by this version; the file's is in force")
+            return args
         if policy.version != args.policy.version:
             logger.info("policy %s, which was applied since the file said %s", policy.version, args.policy.version)
         return args.model_copy(update={"policy": policy})

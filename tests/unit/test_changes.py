@@ -1,5 +1,6 @@
 """Changes of a running service: told before they are made, made in place, refused whole."""
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 
 from router.policy import Policy
+from router.policy_history import Applied, remember
 from secondlook.changes import IN_FORCE_S, Changes, FixedApplication
 from secondlook.cluster import Application
 from secondlook.control_socket import Asked
-from secondlook.deployment import Deployment
+from secondlook.deployment import Deployment, _open_journal
 from secondlook.deployment_file import load
 from secondlook.errors import ChangeFailed
 from tests.deployment_files import write_deployment_file
@@ -38,6 +40,17 @@ class FakeCluster:
         self.waited_s.append(timeout_s)
         if self.fault is not None:
             raise self.fault
+
+
+def write_history(deployment: Deployment, applied: Applied) -> None:
+    """Add to a deployment's history."""
+
+    async def write() -> None:
+        journal = await _open_journal(deployment._args)
+        await remember(journal, applied)
+        await journal.close()
+
+    asyncio.run(write())
 
 
 class Bench:
@@ -271,6 +284,21 @@ def test_file_edited_to_what_was_applied_and_back_wins(bench: Bench, begins: str
     begin()
 
     assert bench.policy.threshold == 1.0
+
+
+def test_history_that_this_version_can_not_read_does_not_keep_a_service_from_starting(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The file's policy is there; that it is not the one that was applied is told."""
+    bench.apply(Policy(threshold=2.0))
+    newest = (bench.deployment._history() or [])[0]
+    later = newest.model_copy(update={"policy": {"a_later_field": 1}})
+    write_history(bench.deployment, later)
+
+    bench.start()
+
+    assert bench.policy.threshold == 1.0
+    assert "can't be read" in caplog.text
 
 
 def test_fixed_application_refuses_every_change() -> None:
