@@ -164,8 +164,14 @@ def _ask(options: argparse.Namespace, request: Answer) -> Answer:
     from secondlook.control_socket import ask  # noqa: PLC0415
     from secondlook.errors import ChangeFailed  # noqa: PLC0415
 
-    address = urlsplit(options.url)
-    answer = ask(address.hostname or "127.0.0.1", address.port or 80, request)
+    try:
+        address = urlsplit(options.url)
+        host, port = address.hostname, address.port or (443 if address.scheme == "https" else 80)
+    except ValueError as error:
+        raise SecondlookError(f"not a URL: {options.url}") from error
+    if address.scheme not in ("http", "https") or not host:
+        raise SecondlookError(f"not an http(s) URL: {options.url}")
+    answer = ask(host, port, request)
     if "error" in answer:
         raise ChangeFailed(str(answer["error"]))
     return answer

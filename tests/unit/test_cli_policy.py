@@ -282,7 +282,7 @@ def test_error_of_the_launcher_is_told(service: FakeService, file: Path, capsys:
     assert "secondlook: not everywhere in force after 60 s" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "nowhere"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://127.0.0.1:99999", "http://127.0.0.1:port", "nowhere"])
 @pytest.mark.parametrize("action", ["diff", "apply", "dry-run", "history", "rollback"])
 def test_without_a_service_every_action_fails_with_a_message(
     service: FakeService, file: Path, action: str, url: str, capsys: pytest.CaptureFixture[str]
