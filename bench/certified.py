@@ -23,8 +23,8 @@ from tests.service_process import run_service
 TARGET, CONFIDENCE = 0.98, 0.95
 QUESTIONS = 5000
 AFTER_ALARM = 1000
-HARDER = 10
-"""Captions that differ in one thing: with 10 of 16 instead of 5 the tiers differ about twice as often."""
+HARDER = 15
+"""Captions that differ in one thing: with 15 of 16 instead of 5 the served answers differ about twice as often."""
 CALIBRATION_SEED, FRESH_SEED, HARDER_SEED, LATER_SEED = 4001, 4002, 4003, 4004
 CHUNK = 250
 AUDIT_PATIENCE_S = 60.0
