@@ -32,6 +32,8 @@ IN_FORCE_S = 5.0
 FRESH_CONNECTIONS = 40
 APPLICATIONS = 50 if IS_LONG else 20
 FILES_THRESHOLD = 1.0
+NOT_NOW = {503, 408}
+"""A tier is away, or does not come back before the deadline."""
 PICTURES = [picture(seed) for seed in range(8)]
 
 
@@ -109,7 +111,7 @@ def under_load(service: RunningService, clients: int = 2) -> Iterator[Asked]:
     asked, stopping, seeds = Asked(), threading.Event(), itertools.count(time.monotonic_ns() % 10**9)
 
     def ask() -> None:
-        with httpx.Client(base_url=service.base_url, timeout=30) as client:
+        with httpx.Client(base_url=service.base_url, timeout=60) as client:
             while not stopping.is_set():
                 seed = next(seeds)
                 images = [as_base64(PICTURES[(seed + i) % len(PICTURES)] + seed.to_bytes(8, "big")) for i in range(3)]
@@ -335,7 +337,7 @@ def test_change_that_replaces_replicas_needs_to_be_allowed(bench: Bench) -> None
 
 
 def test_allowed_to_replace_replicas_it_does_so(bench: Bench) -> None:
-    """A tier of one replica is away meanwhile: that is told as 503, and no connection is cut."""
+    """A tier of one replica is away meanwhile: that is told, and no connection is cut."""
     write(bench.folder, limits={"texts": 9}, policy={"threshold": 17.0})
     before = bench.replicas()
 
@@ -344,11 +346,11 @@ def test_allowed_to_replace_replicas_it_does_so(bench: Bench) -> None:
         bench.wait_until_everywhere(answer["version"])
         time.sleep(1)
 
-    refused = asked.statuses.count(503)
+    refused = sum(status in NOT_NOW for status in asked.statuses)
     report(f"{refused} of {len(asked.statuses)} requests were refused while every replica was replaced")
     body = {"images": [as_base64(PICTURES[0])], "texts": [f"text {i}" for i in range(10)]}
     assert httpx.post(f"{bench.service.base_url}/v1/similarity", json=body, timeout=30).status_code == 413
-    assert (asked.faults, set(asked.statuses) - {503}) == ([], {200})
+    assert (asked.faults, set(asked.statuses) - NOT_NOW) == ([], {200})
     assert asked.statuses[-1] == 200
     assert all(bench.replicas()[name].isdisjoint(before[name]) for name in TIERS)
 
