@@ -22,8 +22,8 @@ import pytest
 from router.policy_file import load_policy
 from tests.deployment_files import write_deployment_file
 from tests.faults.chaos import IS_LONG, report
-from tests.faults.load import texts_of
-from tests.faults.processes import kill, replicas, wait_for_replacement
+from tests.faults.load import texts_of, wait_until
+from tests.faults.processes import controllers, kill, replicas, wait_for_replacement
 from tests.pictures import as_base64, picture
 from tests.service_process import REPOSITORY, RunningService, run_service
 
@@ -319,6 +319,23 @@ def test_router_that_was_killed_comes_back_with_the_applied_policy(bench: Bench)
         if response.status_code == 200 and len(replicas(bench.service, "Router")) == 2:
             break
     assert bench.versions() == {version}
+
+
+def test_apply_while_serves_controller_is_away_does_not_end_the_service(bench: Bench) -> None:
+    """It is told, or done when the controller is back; asked again, it is done."""
+    (controller,) = controllers(bench.service)
+    file = bench.policy("threshold: 18\n")
+
+    kill(controller)
+    first = bench.run("apply", file)
+    assert bench.service.process.poll() is None, bench.service.output
+    wait_until(lambda: bool(controllers(bench.service) - {controller}), 60, "a new controller")
+    give_up_at = time.monotonic() + 60
+    while bench.run("apply", file).returncode != 0:
+        assert time.monotonic() < give_up_at, bench.service.output
+
+    report(f"apply without a controller ended with {first.returncode}: {first.stderr.strip()}")
+    bench.wait_until_everywhere(load_policy(file).version)
 
 
 def test_change_that_replaces_replicas_needs_to_be_allowed(bench: Bench) -> None:
