@@ -49,7 +49,7 @@ class AuditRecord(NamedTuple):
         return self.lost is None and self.degraded is None
 
     def to_bytes(self) -> bytes:
-        """Encode it; field names make it readable by later versions, at 200 bytes a record."""
+        """Encode it; field names make it readable by later versions, at about 350 bytes a record."""
         packed: bytes = msgpack.packb(self._asdict())
         return packed
 

@@ -115,7 +115,7 @@ class RouterConfig(_Strict):
         "caller's tiny deadline is no fault of the tier.",
     )
     audit_records: int = Field(
-        default=200_000, ge=1000, description="Records that the audit log keeps, the newest, at 250 bytes each."
+        default=200_000, ge=1000, description="Records that the audit log keeps, the newest, at about 350 bytes each."
     )
     admission: TierAdmissionConfig = TierAdmissionConfig()
     breaker: BreakerConfig = BreakerConfig()

@@ -11,7 +11,7 @@ from contextlib import suppress
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from cache.errors import SecretUnavailable
+from cache.errors import JournalUnavailable, SecretUnavailable
 from cache.keys import ContentHasher
 from cache.open import load_secret, open_cache, open_journal
 from cache.scoped_journal import ScopedJournal
@@ -79,6 +79,9 @@ class RouterReplica:
         fast, accurate = (self._embedder(name, self._cache) for name in ("fast", "accurate"))
         journal = ScopedJournal(await open_journal(args.cache, redis_password=password), args.name)
         self._audits = audits = Audits(journal, fast, accurate, self._tighten, keep=args.router.audit_records)
+        # Before the first answer: what other routers have given up is not trusted here either.
+        with suppress(JournalUnavailable):
+            await audits.watch.step()
         self._service = Service(
             cascade=Cascade(fast, accurate, self._cache, audits.auditor),
             cache=self._cache,

@@ -1,12 +1,14 @@
 """Which policies were applied, when and from where: a log that all of a deployment's processes share."""
 
+import logging
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cache.journal import Journal
+from cache.journal import Entry, Journal
 from router.policy import Policy
 
+logger = logging.getLogger(__name__)
 HISTORY = "policy-history"
 HISTORY_KEPT = 1000
 Action = Literal["start", "apply", "rollback", "reload"]
@@ -30,8 +32,17 @@ class Applied(BaseModel):
 
 
 async def read_history(journal: Journal, limit: int = HISTORY_KEPT) -> list[Applied]:
-    """What was applied, newest first; raises as the journal does."""
-    return [Applied.model_validate_json(entry.record) for entry in await journal.read_last(HISTORY, limit)]
+    """What was applied, newest first, without what can't be read; raises as the journal does."""
+    entries = await journal.read_last(HISTORY, limit)
+    return [applied for applied in map(_read, entries) if applied is not None]
+
+
+def _read(entry: Entry) -> Applied | None:
+    try:
+        return Applied.model_validate_json(entry.record)
+    except ValidationError:
+        logger.warning("an entry of the policy history can't be read")
+        return None
 
 
 async def remember(journal: Journal, applied: Applied) -> None:

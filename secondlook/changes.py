@@ -98,6 +98,9 @@ class Changes:
             asked.answer.put(self._answer(asked.request))
         except SecondlookError as error:
             asked.answer.put({"error": str(error)})
+        except Exception:  # supervisor of the request: what goes wrong with a change must not end the service
+            logger.exception("a change failed")
+            asked.answer.put({"error": "the change failed; the service's log says why"})
 
     def _answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         change = self._deployable.requested(request)

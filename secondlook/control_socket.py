@@ -34,6 +34,8 @@ class Asked:
 
     request: Document
     answer: "queue.Queue[Document]" = field(default_factory=queue.Queue)
+    given_up: threading.Event = field(default_factory=threading.Event)
+    """Set when nobody waits for the answer any more: what has not begun by then is not to be done."""
 
 
 class ControlSocket:
@@ -47,9 +49,11 @@ class ControlSocket:
         self._thread.start()
 
     def take(self) -> Asked | None:
-        """The next request, or None."""
+        """The next request that somebody still waits for, or None."""
         with suppress(queue.Empty):
-            return self._asked.get_nowait()
+            while (asked := self._asked.get_nowait()).given_up.is_set():
+                pass
+            return asked
         return None
 
     def _listen(self) -> None:
@@ -73,6 +77,7 @@ class ControlSocket:
             try:
                 answer = asked.answer.get(timeout=PATIENCE_S)
             except queue.Empty:
+                asked.given_up.set()
                 answer = {"error": "the service did not take the request in time"}
             _write_line(connection, answer)
 

@@ -114,12 +114,15 @@ ACTIONS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
 
 
 def _load(file: Path) -> Any:
+    """A file's policy; of a deployment file all else is checked as well, because `apply` takes all of it."""
     from router.errors import ConfigInvalid  # noqa: PLC0415 - the models take half a second to build
-    from router.policy_file import load_policy  # noqa: PLC0415
+    from router.policy_file import is_deployment, load_policy  # noqa: PLC0415
+    from router.yaml_file import read_yaml  # noqa: PLC0415
+    from secondlook.deployment_file import load  # noqa: PLC0415
     from secondlook.errors import ConfigRefused  # noqa: PLC0415
 
     try:
-        return load_policy(file)
+        return load(file).policy if is_deployment(read_yaml(file)) else load_policy(file)
     except ConfigInvalid as error:
         raise ConfigRefused(str(error)) from error
 

@@ -313,3 +313,11 @@ def test_fixed_application_refuses_every_change() -> None:
 
     assert "can't be changed" in asked.answer.get_nowait()["error"]
     assert cluster.deployed == []
+
+
+def test_fault_in_a_change_is_answered_and_ends_nothing(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """The command hears that it failed, the log why."""
+    bench.cluster.fault = RuntimeError("an actor died")
+
+    assert "failed" in bench.apply(Policy(threshold=2.0))["error"]
+    assert "an actor died" in caplog.text

@@ -294,3 +294,14 @@ def test_folder_without_a_runtime_one_is_named_for_the_user(runtime: Path, monke
 
     with listening(HOST, PORT, lambda: None):
         assert (runtime / f"secondlook-{os.getuid()}" / f"{HOST}-{PORT}.sock").exists()
+
+
+def test_request_whose_command_has_given_up_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has been told that nothing came of it, and so nothing may."""
+    monkeypatch.setattr("secondlook.control_socket.PATIENCE_S", 0.05)
+    launcher = Launcher()
+
+    with listening(HOST, PORT, launcher.woken.release) as control, asking({"op": "apply"}) as answers:
+        assert "error" in answers.get(timeout=PATIENCE_S)
+
+        assert control.take() is None

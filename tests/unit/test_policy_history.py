@@ -110,3 +110,12 @@ async def test_journal_that_is_away_is_no_empty_history() -> None:
         await read_history(journal)
     with pytest.raises(JournalUnavailable):
         await remember(journal, entry(APPLIED, FILES))
+
+
+async def test_entry_that_can_not_be_read_hides_no_other() -> None:
+    """A later version may have written it."""
+    journal = MemoryJournal(2**20)
+    await remember(journal, entry(FILES, FILES))
+    await journal.append(HISTORY, [b"{}", b"nonsense"], keep=10)
+
+    assert [one.document() for one in await read_history(journal)] == [FILES]
