@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 DOCUMENT = "monitor"
 PERIOD_S = 1.0
 PER_READ = 2000
-# States of certificates that nobody has used for so long are forgotten.
+# Of so many certificates at most a state is kept, those with an alarm first: the document has to stay small.
 KEPT_STATES = 100
 
 
