@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from router.comparison import at_callers_place
 from router.embedder import Embedder, Embedding
 from router.errors import ApiError
 from router.http import Response
 from router.items import Item
 from router.outcome import Decision, Outcome, Question, TierName
 from router.readings import Reading
-
-TIMED_STAGES = ("cache", "queue", "fast", "accurate", "total")
+from router.tiering import headers, server_timing, tiering
 
 
 def similarity_response(question: Question, outcome: Outcome, images: Reading, texts: Reading) -> Response:
@@ -33,34 +33,46 @@ def similarity_response(question: Question, outcome: Outcome, images: Reading, t
     slots: dict[int, dict[str, Any]] = {}
     for place, image, decision in zip(images.places, question.images, outcome.decisions, strict=True):
         if isinstance(decision, ApiError):
-            failed[place] = decision if decision.param else decision.at(f"images[{place}]")
+            named = decision if decision.param else decision.at(f"images[{place}]")
+            failed[place] = at_callers_place(named, texts.names("texts"))
         else:
             slots[place] = _similarity_item(place, image.key, decision, outcome.policy_version, question, texts)
-    if not slots:
-        raise failed[min(failed)]
     body: dict[str, Any] = {
         "object": "similarity",
         "model": outcome.models,
-        "data": _in_order(slots, failed),
+        "data": raise_or_merge(slots, failed),
         "usage": {"images": len(slots), "texts": texts.width, "prompt_tokens": outcome.token_count},
     }
     if outcome.is_truncated:
         body["usage"]["truncated"] = True
     if texts.errors or outcome.text_errors:
-        body["texts"] = _text_errors(outcome, texts)
-    return Response(body, headers=_headers(outcome))
+        body["texts"] = failed_texts(outcome, texts, "texts")
+    return Response(body, headers=headers(outcome.decisions, outcome.timings_ms))
 
 
-def _in_order(slots: dict[int, dict[str, Any]], failed: Mapping[int, ApiError]) -> list[dict[str, Any]]:
+def raise_or_merge(slots: dict[int, dict[str, Any]], failed: Mapping[int, ApiError]) -> list[dict[str, Any]]:
+    """A list's slots in order, those that failed alone among them.
+
+    Args:
+        slots: What was answered, by place.
+        failed: The errors of all other places.
+
+    Raises:
+        ApiError: All failed: the first one's error is the request's.
+    """
+    if not slots:
+        raise failed[min(failed)]
     if not failed:
         return list(slots.values())
-    slots = slots | {place: {"index": place, **error.body()} for place, error in failed.items()}
-    return [slots[place] for place in sorted(slots)]
+    merged = slots | {place: {"index": place, **error.body()} for place, error in failed.items()}
+    return [merged[place] for place in sorted(merged)]
 
 
-def _text_errors(outcome: Outcome, texts: Reading) -> list[dict[str, Any]]:
+def failed_texts(outcome: Outcome, texts: Reading, param: str) -> list[dict[str, Any]]:
+    """The candidates that failed alone, in a list that callers call `param`."""
     errors = dict(texts.errors)
-    errors |= {texts.places[i]: error.at(f"texts[{texts.places[i]}]") for i, error in outcome.text_errors.items()}
+    names = texts.names(param)
+    errors |= {texts.places[i]: error.at(names[i]) for i, error in outcome.text_errors.items()}
     return [{"index": place, **errors[place].body()} for place in sorted(errors)]
 
 
@@ -82,18 +94,7 @@ def _similarity_item(
     if question.threshold is not None:
         matches = verdict.cosine >= question.threshold
         item["matches"] = _spread(matches, columns, width)
-    item["tiering"] = {
-        "tier": decision.tier,
-        "confidence": verdict.confidence,
-        "margin": verdict.margin,
-        "escalated": decision.escalated,
-        "degraded": decision.degraded,
-        "cache": {
-            "image": "hit" if decision.image_hit else "miss",
-            "texts": {"hit": decision.text_hits, "miss": decision.text_misses},
-        },
-        "policy": policy_version,
-    }
+    item["tiering"] = tiering(decision, policy_version)
     return item
 
 
@@ -105,29 +106,6 @@ def _spread(values: NDArray[Any], columns: Sequence[int], width: int) -> NDArray
     for column, value in zip(columns, values.tolist(), strict=True):
         spread[column] = value
     return spread
-
-
-def _headers(outcome: Outcome) -> dict[str, str]:
-    headers = {"server-timing": server_timing(outcome.timings_ms)}
-    tiers, reasons = _tiers_and_reasons([one for one in outcome.decisions if isinstance(one, Decision)])
-    if tiers:
-        headers["x-tier"] = tiers
-    if reasons:
-        headers["x-degraded"] = reasons
-    return headers
-
-
-def _tiers_and_reasons(decided: Sequence[Decision]) -> tuple[str, str]:
-    if len(decided) == 1:
-        return decided[0].tier, decided[0].degraded or ""
-    tiers = sorted({decision.tier for decision in decided})
-    reasons = sorted({decision.degraded for decision in decided if decision.degraded})
-    return ",".join(tiers), ",".join(reasons)
-
-
-def server_timing(timings_ms: Mapping[str, float]) -> str:
-    """The Server-Timing header: milliseconds of each stage that took place."""
-    return ", ".join([f"{stage};dur={timings_ms[stage]:.2f}" for stage in TIMED_STAGES if stage in timings_ms])
 
 
 class AnsweredBy(NamedTuple):

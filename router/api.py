@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from router.admin import AdminRoutes
 from router.answers import AnsweredBy, embeddings_response, models_response, similarity_response
+from router.comparison import at_callers_place
 from router.deadline import Deadline, request_deadline
 from router.eager import within
 from router.embedder import Embedder, Embedding
@@ -128,7 +129,10 @@ class Api:
             raise errors[min(errors)]
         traffic = _traffic_class(request)
         question = Question(images.items, texts.items, body.threshold, body.tier, texts.name, traffic)
-        outcome = await service.cascade.answer(question, policy, deadline)
+        try:
+            outcome = await service.cascade.answer(question, policy, deadline)
+        except ApiError as error:
+            raise at_callers_place(error, texts.names("texts")) from error
         return similarity_response(question, outcome, images, texts)
 
     async def _embeddings(self, request: Request) -> Response:
@@ -240,12 +244,17 @@ async def _complete(
     return [embedding for embedding in complete if embedding is not None]
 
 
-def _let_go(error: BaseException) -> None:
+def _let_go(error: BaseException | None) -> None:
     """Break the circle of an error that a frame keeps, and whose traceback keeps the frame, with the body in it.
+
+    What it was raised from has such a circle of its own.
 
     The garbage collector, which comes by rarely, would find it after thousands of bodies.
     """
-    error.__traceback__ = error.__cause__ = error.__context__ = None
+    while error is not None:
+        origin = error.__cause__ or error.__context__
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+        error = origin
 
 
 def _raise_first(errors: Sequence[ApiError]) -> None:

@@ -63,4 +63,6 @@ def _decide(question: Question, tier: TierName, memory: SpaceMemory | None) -> A
         )
         for image in images
     ]
-    return AtHand(tuple(decisions), texts.token_count, texts.is_truncated, tier, texts.model_id, memory.full_name)
+    own = [image.token_count for image in images]  # of texts in the place of images; images have none
+    is_truncated = texts.is_truncated or max(own) > memory.context_length
+    return AtHand(tuple(decisions), texts.token_count + sum(own), is_truncated, tier, texts.model_id, memory.full_name)

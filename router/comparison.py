@@ -1,5 +1,6 @@
 """Images against texts in one tier's space: what is embedded, what is missing, what failed."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,11 +9,12 @@ from numpy.typing import NDArray
 
 from router.confidence import Scale, Verdict, judge
 from router.embedder import Embedding
-from router.errors import ApiError, BadImage, InternalError, TooLarge, UnknownKey
+from router.errors import ApiError, BadImage, InternalError, TooLarge, UnknownKey, UnsupportedMedia
 from router.items import Item
 from tiers.messages import ModelDescription
 
-TEXTS_OWN_FAULTS = (TooLarge, BadImage, UnknownKey, InternalError)
+TEXTS_OWN_FAULTS = (TooLarge, BadImage, UnknownKey, UnsupportedMedia, InternalError)
+_CANDIDATE = re.compile(r"texts\[(\d+)\]")
 Results = Sequence[Embedding | ApiError | None]
 
 
@@ -50,7 +52,13 @@ class _Texts:
         for error in self.errors.values():
             if not isinstance(error, TEXTS_OWN_FAULTS):
                 return error
-        return self.errors[0] if self.errors and len(self.errors) == self.count else None
+        return self.errors[0].at("texts[0]") if self.errors and len(self.errors) == self.count else None
+
+
+def at_callers_place(error: ApiError, names: Sequence[str]) -> ApiError:
+    """The error under the caller's name for a candidate, where it names one as `texts[i]`: it is `names[i]`."""
+    match = _CANDIDATE.fullmatch(error.param or "")
+    return error if match is None else error.at(names[int(match[1])])
 
 
 class Comparison:
@@ -139,13 +147,18 @@ class Comparison:
 
     @property
     def token_count(self) -> int:
-        """Tokens of the texts, start and end included."""
-        return self._texts.token_count
+        """Tokens of the texts, start and end included, in whichever role they are; images have none."""
+        return self._texts.token_count + sum(self._own_token_counts)
 
     @property
     def is_truncated(self) -> bool:
         """Whether a text was longer than the model's context."""
-        return self.model is not None and self._texts.longest > self.model.context_length
+        longest = max(self._texts.longest, *self._own_token_counts, 0)
+        return self.model is not None and longest > self.model.context_length
+
+    @property
+    def _own_token_counts(self) -> list[int]:
+        return [one.token_count for one in self._results[: self._images] if isinstance(one, Embedding)]
 
     @property
     def _texts(self) -> _Texts:

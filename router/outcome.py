@@ -16,7 +16,12 @@ DegradedReason = Literal["accurate_shed", "accurate_open", "accurate_timeout", "
 
 
 class Question(NamedTuple):
-    """Images to compare with texts, all of them read and valid."""
+    """Images to compare with texts, all of them read and valid.
+
+    That is how most questions are, and how the cascade speaks of them. To it `images` are what is decided about, each
+    alone, and `texts` the candidates of every decision: a text for which the best of several images is to be found
+    takes the place of the image, and the images those of the texts (`is_turned`). The items know what they are.
+    """
 
     images: tuple[Item, ...]
     texts: tuple[Item, ...]
@@ -38,9 +43,25 @@ class Question(NamedTuple):
         return self.tier == "auto" and self.has_decision
 
     @property
+    def is_crossed(self) -> bool:
+        """Whether images meet texts and nothing else: what the tiers were trained for and certificates speak of."""
+        own = self.images[0].modality
+        return all(image.modality == own for image in self.images) and all(text.modality != own for text in self.texts)
+
+    def pinned_unless_crossed(self) -> "Question":
+        """The question; one that does not cross is left to a single tier, the fast one if none is named."""
+        return self._replace(tier="fast") if self.tier == "auto" and not self.is_crossed else self
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether it is decided about texts, with images as candidates."""
+        return self.images[0].modality == "text" and self.texts[0].modality == "image"
+
+    @property
     def group(self) -> str:
         """The group of questions that it is one of: what a certificate speaks of."""
-        return group_of(self.route, len(self.texts), has_threshold=self.threshold is not None)
+        among = self.texts[0].modality
+        return group_of(self.route, len(self.texts), has_threshold=self.threshold is not None, among=among)
 
 
 class Decision(NamedTuple):

@@ -29,6 +29,10 @@ class Reading(NamedTuple):
         """Items of the list, those that could not be read included."""
         return len(self.items) + len(self.errors)
 
+    def names(self, param: str) -> list[str]:
+        """What callers call the good items, in a list that they call `param`."""
+        return [f"{param}[{place}]" for place in self.places]
+
 
 class ImageFetcher(Protocol):
     """Fetches images from URLs."""
@@ -48,19 +52,19 @@ class ListReader:
         # Least frequently used first out: a stream of lists that never come again does not flush the others.
         self._texts: cachebox.LFUCache[tuple[object, ...], Reading] = cachebox.LFUCache(memory_bytes, getsizeof=_weigh)
 
-    def images(self, raw: list[object]) -> Reading:
+    def images(self, raw: list[object], param: str = "images") -> Reading:
         """Read a list of images; each stands for itself."""
-        return split(read_all(self._reader, raw, plain="image", wanted="image", param="images"))
+        return split(read_all(self._reader, raw, plain="image", wanted="image", param=param))
 
-    def texts(self, raw: list[object]) -> Reading:
+    def texts(self, raw: list[object], param: str = "texts") -> Reading:
         """Read a list of texts; each stands for itself."""
         key = tuple(raw)
         try:
             known: Reading | None = self._texts.get(key)
         except TypeError:  # objects in place of strings
-            return self._read_texts(raw)
+            return self._read_texts(raw, param)
         if known is None:
-            known = self._read_texts(raw)
+            known = self._read_texts(raw, param)
             # Only lists of strings: with others, which Python finds equal (1 and True), equal is not the same.
             if not known.errors and all(isinstance(text, str) for text in raw):
                 self._remember(key, known)
@@ -90,8 +94,8 @@ class ListReader:
             results[place] = image.at(f"{param}[{place}]") if isinstance(image, ApiError) else image
         return split([results[place] for place in range(reading.width)])
 
-    def _read_texts(self, raw: list[object]) -> Reading:
-        return split(read_all(self._reader, raw, plain="text", wanted="text", param="texts"))
+    def _read_texts(self, raw: list[object], param: str) -> Reading:
+        return split(read_all(self._reader, raw, plain="text", wanted="text", param=param))
 
     def _remember(self, key: tuple[object, ...], reading: Reading) -> None:
         try:

@@ -44,6 +44,11 @@ class SpaceMemory:
         """The space's full name, as certificates give it."""
         return self._space.full_name
 
+    @property
+    def context_length(self) -> int:
+        """Tokens that the model reads of a text."""
+        return self._space.description.context_length
+
     def texts(self, name: bytes, texts: Sequence[Item]) -> TextMatrix | None:
         """Return the texts' matrix, if every one's embedding is in this process; `name` is their digests, joined."""
         known = self._matrices.get_all_now((name,))
@@ -56,7 +61,7 @@ class SpaceMemory:
             np.array([stored.vector for stored in found]),
             tuple(range(len(found))),
             sum(stored.token_count for stored in found),
-            any(stored.token_count > self._space.description.context_length for stored in found),
+            any(stored.token_count > self.context_length for stored in found),
             self._space.scale,
             self._space.model_id,
         )

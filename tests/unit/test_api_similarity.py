@@ -191,6 +191,16 @@ async def test_bad_texts_are_null_in_their_places() -> None:
     assert parsed["usage"]["texts"] == 4
 
 
+async def test_text_that_fails_the_request_is_named_by_its_place() -> None:
+    """Others before it could not be read."""
+    router = make_router()
+    router.fast.handle.bad_items["wordy"] = "too_large"
+
+    response = await ask(router, body(b"sure", texts=["", "wordy"]))
+
+    assert (response.status_code, response.json()["error"]["param"]) == (413, "texts[1]")
+
+
 @pytest.mark.parametrize(
     ("document", "status", "code", "param"),
     [

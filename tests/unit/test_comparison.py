@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from router.comparison import Comparison
+from router.comparison import Comparison, at_callers_place
 from router.embedder import Embedding
 from router.errors import ApiError, BadImage, Overloaded, TooLarge, Unavailable
 from tests.fakes import FAST_MODEL, image, mixture, text
@@ -105,6 +105,19 @@ def test_question_fails_when_every_text_failed() -> None:
 
     with pytest.raises(TooLarge):
         comparison.raise_if_texts_failed()
+
+
+def test_error_of_a_candidate_is_named_as_callers_name_it() -> None:
+    """By its place in their list; an error of something else stays as it is."""
+    comparison = compare(embedding(0.5), None, CAT, TooLarge("long"), COW)
+    lost = comparison.error_for(0, (0, 1, 2))
+    assert lost is not None
+
+    named = at_callers_place(lost, ["labels[0]", "labels[3]", "labels[4]"])
+
+    assert (type(named), named.message, named.param) == (TooLarge, "long", "labels[3]")
+    for other in (BadImage("broken", "images[0]"), BadImage("broken")):
+        assert at_callers_place(other, ["labels[0]"]) is other
 
 
 def test_images_own_error_comes_before_the_texts() -> None:
