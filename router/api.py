@@ -2,26 +2,21 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 from router.admin import AdminRoutes
 from router.answers import AnsweredBy, embeddings_response, models_response, similarity_response
 from router.comparison import at_callers_place
-from router.deadline import Deadline, request_deadline
-from router.eager import within
+from router.deadline import Deadline
 from router.embedder import Embedder, Embedding
 from router.errors import (
     ApiError,
-    DeadlineExceeded,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
     Overloaded,
-    TooLarge,
     Unavailable,
-    UnknownModel,
-    UrlNotFetched,
 )
 from router.http import (
     Receive,
@@ -30,18 +25,16 @@ from router.http import (
     Scope,
     Send,
     error_response,
-    parse_body,
-    read_body,
     read_request,
     send_response,
 )
+from router.intake import Intake, raise_first, read_traffic_class
 from router.items import Item
+from router.model_names import find_tier
 from router.openapi import openapi_document, reference_page
-from router.outcome import Question, TierName
-from router.readings import split
+from router.outcome import Question
 from router.schemas import EmbeddingsRequest, SimilarityRequest
 from router.service import Service
-from router.traffic import traffic_class
 from tiers.messages import TrafficClass
 
 logger = logging.getLogger(__name__)
@@ -58,6 +51,7 @@ class Api:
         self._names_requests = names_requests
         self._clock = clock
         self._in_flight = 0
+        self._intake = Intake(service, clock)
         admin = AdminRoutes(service, clock, lambda: self._in_flight)
         self._routes: dict[str, dict[str, Handler]] = {
             "/v1/similarity": {"POST": self._similarity},
@@ -116,18 +110,16 @@ class Api:
         return handler
 
     async def _similarity(self, request: Request) -> Response:
-        service, policy = self._service, self._service.policy
-        deadline = self._deadline(request, policy.rule("similarity").deadline_s)
-        body = parse_body(request, await self._read(request, deadline), SimilarityRequest)
-        _check_count("images", len(body.images), service.limits.images)
-        _check_count("texts", len(body.texts), service.limits.texts)
-        images, texts = service.reader.images(body.images), service.reader.texts(body.texts)
+        service, policy, intake = self._service, self._service.policy, self._intake
+        deadline = intake.deadline(request, policy.rule("similarity").deadline_s)
+        body = await intake.body(request, deadline, SimilarityRequest)
+        images, texts = intake.images(body.images, "images"), intake.texts(body.texts, "texts")
         if images.errors and texts.items:
-            images = await service.reader.fetch(images, body.images, deadline, "images")
+            images = await intake.fetch(images, body.images, deadline, "images")
         if not images.items or not texts.items:
             errors = texts.errors if images.items else images.errors
             raise errors[min(errors)]
-        traffic = _traffic_class(request)
+        traffic = read_traffic_class(request)
         question = Question(images.items, texts.items, body.threshold, body.tier, texts.name, traffic)
         try:
             outcome = await service.cascade.answer(question, policy, deadline)
@@ -136,25 +128,22 @@ class Api:
         return similarity_response(question, outcome, images, texts)
 
     async def _embeddings(self, request: Request) -> Response:
-        service = self._service
+        service, intake = self._service, self._intake
         started = self._clock()
-        deadline = self._deadline(request)
-        body = parse_body(request, await self._read(request, deadline), EmbeddingsRequest)
-        tier, embedder = self._embedder(body.model)
+        deadline = intake.deadline(request)
+        body = await intake.body(request, deadline, EmbeddingsRequest)
+        tier, embedder = find_tier(body.model, service.fast, service.accurate)
         raw = body.input if isinstance(body.input, list) else [body.input]
-        if not raw:
-            raise InvalidRequest("input: expected at least one item", "input")
-        _check_count("input", len(raw), service.limits.texts)
-        results = service.reader.mixed(raw, body.modality, "input")
-        items = [item for item in results if isinstance(item, Item)]
-        if len(items) < len(results):
-            items = await self._with_fetched(raw, results, deadline)
-        _check_count("input", sum(i.modality == "image" for i in items), service.limits.images)
+        reading = intake.mixed(raw, "input", body.modality)
+        raise_first(reading, even_unfetched=False)
+        reading = await intake.fetch(reading, raw, deadline, "input")
+        raise_first(reading)
+        items = list(reading.items)
         _check_dimensions(body.dimensions, embedder)
         model = embedder.description
         cached = await embedder.cached(items)
         timings_ms = {"cache": (self._clock() - started) * 1e3}
-        embeddings = await _complete(embedder, items, cached, deadline, _traffic_class(request))
+        embeddings = await _complete(embedder, items, cached, deadline, read_traffic_class(request))
         if embedder.description != model and any(embedding is None for embedding in cached):
             raise Unavailable("the tier's model has just changed", retry_after_s=1)
         timings_ms["total"] = (self._clock() - started) * 1e3
@@ -167,18 +156,6 @@ class Api:
             "bytes" if request.wants_msgpack else body.encoding_format,
             timings_ms,
         )
-
-    async def _with_fetched(
-        self, raw: list[object], results: Sequence[Item | ApiError], deadline: Deadline
-    ) -> list[Item]:
-        """The items of a list that is answered as a whole or not at all, those behind URLs included."""
-        reader, reading = self._service.reader, split(results)
-        _raise_first([error for error in reading.errors.values() if not isinstance(error, UrlNotFetched)])
-        images = sum(item.modality == "image" for item in reading.items)
-        _check_count("input", images + len(reading.errors), self._service.limits.images)
-        reading = await reader.fetch(reading, raw, deadline, "input")
-        _raise_first(list(reading.errors.values()))
-        return list(reading.items)
 
     async def _models(self, _request: Request) -> Response:
         return models_response({"fast": self._service.fast, "accurate": self._service.accurate})
@@ -195,36 +172,6 @@ class Api:
 
     async def _reference(self, _request: Request) -> Response:
         return Response(reference_page(), media_type="text/html; charset=utf-8")
-
-    def _embedder(self, model: str) -> tuple[TierName, Embedder]:
-        tiers: dict[TierName, Embedder] = {"fast": self._service.fast, "accurate": self._service.accurate}
-        for tier, embedder in tiers.items():
-            description = embedder.description
-            names = {tier} if description is None else {tier, description.model, str(embedder.model_id)}
-            if model in names:
-                return tier, embedder
-        raise UnknownModel("model names neither a tier nor a tier's model; see /v1/models", "model")
-
-    async def _read(self, request: Request, deadline: Deadline) -> bytes:
-        """The body; a caller who sends it drop by drop does not hold a place for longer than the deadline."""
-        try:
-            return await within(read_body(request, self._service.limits.body_bytes), deadline.left_s(self._clock()))
-        except TimeoutError as error:
-            raise DeadlineExceeded("the body did not arrive before the deadline") from error
-
-    def _deadline(self, request: Request, route_s: float | None = None) -> Deadline:
-        header = request.header(b"x-deadline-ms")
-        try:
-            return request_deadline(header, route_s or self._service.deadline_s, self._clock())
-        except ValueError as error:
-            raise InvalidRequest("X-Deadline-Ms: expected milliseconds above zero", "X-Deadline-Ms") from error
-
-
-def _traffic_class(request: Request) -> TrafficClass:
-    try:
-        return traffic_class(request.header(b"x-traffic-class"))
-    except ValueError as error:
-        raise InvalidRequest("X-Traffic-Class: expected live or warm-up", "X-Traffic-Class") from error
 
 
 async def _complete(
@@ -255,16 +202,6 @@ def _let_go(error: BaseException | None) -> None:
         origin = error.__cause__ or error.__context__
         error.__traceback__ = error.__cause__ = error.__context__ = None
         error = origin
-
-
-def _raise_first(errors: Sequence[ApiError]) -> None:
-    if errors:
-        raise errors[0]
-
-
-def _check_count(name: str, count: int, limit: int) -> None:
-    if count > limit:
-        raise TooLarge(f"{name}: at most {limit} in one request", name)
 
 
 def _check_dimensions(dimensions: int | None, embedder: Embedder) -> None:
