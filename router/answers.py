@@ -172,6 +172,7 @@ def models_response(tiers: dict[str, Embedder]) -> Response:
                 "context_length": model.context_length,
                 "image_size": list(model.image_size),
                 "precision": model.precision,
+                "matryoshka": model.is_matryoshka,
             }
         )
     return Response({"object": "list", "data": cards})

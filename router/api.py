@@ -35,6 +35,7 @@ from router.openapi import openapi_document, reference_page
 from router.outcome import Question
 from router.schemas import EmbeddingsRequest, SimilarityRequest
 from router.service import Service
+from router.shortening import shorten
 from tiers.messages import TrafficClass
 
 logger = logging.getLogger(__name__)
@@ -151,9 +152,9 @@ class Api:
             timings_ms[tier] = timings_ms["total"] - timings_ms["cache"]
         return embeddings_response(
             items,
-            embeddings,
+            shorten(embeddings, body.dimensions),
             AnsweredBy(body.model, tier, model.context_length if model is not None else 0),
-            "bytes" if request.wants_msgpack else body.encoding_format,
+            "bytes" if request.wants_msgpack else body.encoding_format or "float",
             timings_ms,
         )
 
@@ -206,8 +207,12 @@ def _let_go(error: BaseException | None) -> None:
 
 def _check_dimensions(dimensions: int | None, embedder: Embedder) -> None:
     model = embedder.description
-    if dimensions is not None and model is not None and dimensions != model.dimension:
+    if dimensions is None or model is None or dimensions == model.dimension:
+        return
+    if not model.is_matryoshka:
         raise InvalidRequest(f"dimensions: this model has {model.dimension} and can't be shortened", "dimensions")
+    if dimensions > model.dimension:
+        raise InvalidRequest(f"dimensions: this model has {model.dimension} at most", "dimensions")
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -38,11 +38,13 @@ RawItem = Annotated[Any, WithJsonSchema(ITEM_SCHEMA)]
 TierChoice = Literal["auto", "fast", "accurate"]
 
 
-class _Body(BaseModel):
+class RequestBody(BaseModel):
+    """What every request has in common: unknown fields are errors."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class SimilarityRequest(_Body):
+class SimilarityRequest(RequestBody):
     """Compare every image with every text."""
 
     images: list[RawItem] = Field(min_length=1, description="Images.")
@@ -57,16 +59,19 @@ class SimilarityRequest(_Body):
     tier: TierChoice = Field(default="auto", description="`auto` cascades; a named tier answers alone.")
 
 
-class EmbeddingsRequest(_Body):
+class EmbeddingsRequest(RequestBody):
     """OpenAI's embeddings request, with items that may be images."""
 
     model: str = Field(description="`fast`, `accurate`, or the id of a tier's model.")
     input: RawItem | list[RawItem] = Field(description="One item or a list of items.")
-    encoding_format: Literal["float", "base64"] = Field(
-        default="float", description="`base64` is little-endian float32."
+    encoding_format: Literal["float", "base64"] | None = Field(
+        default=None, description="`float` unless told otherwise; `base64` is little-endian float32."
     )
     dimensions: int | None = Field(
-        default=None, ge=1, description="Only the model's own dimension: these models can't be shortened."
+        default=None,
+        ge=1,
+        description="The model's own dimension; fewer only where its card says `matryoshka`: the first numbers, made "
+        "unit length again.",
     )
     user: str | None = Field(default=None, description="Accepted and not used.")
     modality: Literal["text", "image"] = Field(default="text", description="What plain strings are.")
@@ -200,6 +205,7 @@ class ModelCard(BaseModel):
     context_length: int
     image_size: list[int]
     precision: str
+    matryoshka: bool = Field(description="Whether embeddings may be shortened with `dimensions`.")
 
 
 class ModelsAnswer(BaseModel):

@@ -36,6 +36,11 @@ class ModelConfig(_Strict):
         description="Byte-pair merges (gzip) of the tokenizer where they are not open_clip's own; a relative "
         "path is looked up beside the configuration file.",
     )
+    matryoshka: bool = Field(
+        default=False,
+        description="Whether the model was trained so that its embeddings may be cut to their first numbers: callers "
+        "may then ask `/v1/embeddings` for fewer `dimensions`. Most models were not.",
+    )
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="`cpu`, `cuda`, `cuda:1`.")
     precision: Precision = Field(default="fp32", description="Number format the model computes in.")
     threads: int = Field(default=1, ge=1, le=256, description="CPU threads of one replica's encoder.")

@@ -162,6 +162,7 @@ def _describe(config: ModelConfig, model: Any, context_length: int) -> ModelDesc
         has_sigmoid=bias is not None,
         context_length=context_length,
         image_size=(int(size[0]), int(size[1])),
+        is_matryoshka=config.matryoshka,
     )
 
 

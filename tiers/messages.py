@@ -28,6 +28,8 @@ class ModelDescription:
     has_sigmoid: bool
     context_length: int
     image_size: tuple[int, int]
+    is_matryoshka: bool = False
+    """Whether the first numbers of an embedding are an embedding of their own."""
 
     @property
     def identity(self) -> str:

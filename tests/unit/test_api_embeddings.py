@@ -158,6 +158,41 @@ async def test_own_dimension_may_be_asked_for() -> None:
     assert len(parsed["data"][0]["embedding"]) == DIMENSION
 
 
+async def test_nulls_are_the_defaults() -> None:
+    """Some clients send what they were not given."""
+    given = await answer(FakeRouter(), input="a", encoding_format=None, dimensions=None, user=None)
+
+    assert given == await answer(FakeRouter(), input="a")
+    assert isinstance(given["data"][0]["embedding"], list)
+
+
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+async def test_embeddings_of_a_matryoshka_model_may_be_shortened(encoding: str) -> None:
+    """The first numbers, of unit length again, computed or cached; the cache keeps all of them."""
+    router = FakeRouter()
+    router.fast.embedder.use(replace(FAST_MODEL, is_matryoshka=True))
+    whole = content_vector("a", "f1")
+
+    for _ in range(2):
+        parsed = await answer(router, input="a", dimensions=3, encoding_format=encoding)
+        data = parsed["data"][0]["embedding"]
+        vector = np.frombuffer(base64.b64decode(data), "<f4") if encoding == "base64" else np.array(data)
+        np.testing.assert_allclose(vector, whole[:3] / np.linalg.norm(whole[:3]), rtol=1e-5)
+    (uncut,) = (await answer(router, input="a"))["data"]
+
+    np.testing.assert_allclose(uncut["embedding"], whole, rtol=1e-6)
+
+
+async def test_embeddings_can_not_be_lengthened() -> None:
+    """Not those of a Matryoshka model either."""
+    router = FakeRouter()
+    router.fast.embedder.use(replace(FAST_MODEL, is_matryoshka=True))
+
+    response = await ask(router, input="a", dimensions=DIMENSION + 1)
+
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "dimensions")
+
+
 async def test_cached_embedding_is_answered_without_the_tier() -> None:
     """Vector and usage are the first answer's, when the tier is shedding, too."""
     router = FakeRouter()

@@ -119,6 +119,12 @@ def test_name_in_the_configuration_is_the_models_id(folder: Path) -> None:
     assert make_encoder(folder, name="our-clip").description.model == "our-clip"
 
 
+def test_model_may_be_shortened_only_where_the_operator_says_so(folder: Path) -> None:
+    """Nothing in the weights tells it."""
+    assert not make_encoder(folder).description.is_matryoshka
+    assert make_encoder(folder, matryoshka=True).description.is_matryoshka
+
+
 def test_revision_is_of_the_weights_and_not_of_their_place(tmp_path: Path, encoder: Encoder) -> None:
     """Equal weights elsewhere are one revision; other weights are another."""
     copy = make_encoder(write_tiny_model(tmp_path / "copy"))
