@@ -153,9 +153,9 @@ def _encode_vector(vector: NDArray[np.float32], encoding: str) -> object:
     return data if encoding == "bytes" else base64.b64encode(data).decode()
 
 
-def models_response(tiers: dict[str, Embedder]) -> Response:
-    """OpenAI's list of models, with what a caller of ours wants to know besides."""
-    cards = []
+def model_cards(tiers: Mapping[str, Embedder]) -> list[dict[str, object]]:
+    """OpenAI's model objects of the tiers that have come up, with what a caller of ours wants to know besides."""
+    cards: list[dict[str, object]] = []
     for tier, embedder in tiers.items():
         model = embedder.description
         if model is None:
@@ -175,4 +175,4 @@ def models_response(tiers: dict[str, Embedder]) -> Response:
                 "matryoshka": model.is_matryoshka,
             }
         )
-    return Response({"object": "list", "data": cards})
+    return cards

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from router.admin import AdminRoutes
-from router.answers import AnsweredBy, embeddings_response, models_response, similarity_response
+from router.answers import AnsweredBy, embeddings_response, similarity_response
 from router.comparison import at_callers_place
 from router.deadline import Deadline
 from router.embedder import Embedder, Embedding
@@ -33,12 +33,18 @@ from router.items import Item
 from router.model_names import find_tier
 from router.openapi import openapi_document, reference_page
 from router.outcome import Question
+from router.routes.classify import Classify
+from router.routes.listings import Listings
+from router.routes.rerank import Rerank
+from router.routes.score import Score
+from router.routes.search import Search
 from router.schemas import EmbeddingsRequest, SimilarityRequest
 from router.service import Service
 from router.shortening import shorten
 from tiers.messages import TrafficClass
 
 logger = logging.getLogger(__name__)
+NAMED_ROUTES = ("/v1/models/{model}", "/v1/collections/{name}")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -52,12 +58,20 @@ class Api:
         self._names_requests = names_requests
         self._clock = clock
         self._in_flight = 0
-        self._intake = Intake(service, clock)
+        self._intake = intake = Intake(service, clock)
         admin = AdminRoutes(service, clock, lambda: self._in_flight)
+        listings = Listings(service)
         self._routes: dict[str, dict[str, Handler]] = {
             "/v1/similarity": {"POST": self._similarity},
             "/v1/embeddings": {"POST": self._embeddings},
-            "/v1/models": {"GET": self._models},
+            "/v1/classify": {"POST": Classify(service, intake).answer},
+            "/v1/score": {"POST": Score(service, intake).answer},
+            "/v1/rerank": {"POST": Rerank(service, intake).answer},
+            "/v1/search": {"POST": Search(service, intake).answer},
+            "/v1/models": {"GET": listings.models},
+            "/v1/models/{model}": {"GET": listings.model},
+            "/v1/collections": {"GET": listings.collections},
+            "/v1/collections/{name}": {"GET": listings.collection},
             "/admin/status": {"GET": admin.status},
             "/admin/policy": {"GET": admin.policy},
             "/admin/policy/validate": {"POST": admin.validate},
@@ -100,7 +114,7 @@ class Api:
             self._in_flight -= 1
 
     def _handler(self, request: Request) -> Handler:
-        methods = self._routes.get(request.path)
+        methods = self._routes.get(request.path) or self._routes.get(_template(request.path))
         if methods is None:
             raise NotFound(f"no route {request.path[:200]}")
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
@@ -158,9 +172,6 @@ class Api:
             timings_ms,
         )
 
-    async def _models(self, _request: Request) -> Response:
-        return models_response({"fast": self._service.fast, "accurate": self._service.accurate})
-
     async def _health(self, _request: Request) -> Response:
         return Response({"status": "ok"})
 
@@ -173,6 +184,15 @@ class Api:
 
     async def _reference(self, _request: Request) -> Response:
         return Response(reference_page(), media_type="text/html; charset=utf-8")
+
+
+def _template(path: str) -> str:
+    """The route of a path that ends in a name."""
+    for template in NAMED_ROUTES:
+        prefix = template.partition("{")[0]
+        if path.startswith(prefix) and len(path) > len(prefix):
+            return template
+    return path
 
 
 async def _complete(

@@ -67,6 +67,12 @@ class UnknownModel(ApiError):
     status, code, kind = 404, "unknown_model", "invalid_request_error"
 
 
+class UnknownCollection(ApiError):
+    """Raised when no text collection has this name."""
+
+    status, code, kind = 404, "unknown_collection", "invalid_request_error"
+
+
 class NotFound(ApiError):
     """Raised when no route has this path."""
 
@@ -124,6 +130,7 @@ class Unavailable(ApiError):
 ERROR_TABLE: tuple[type[ApiError], ...] = (
     InvalidRequest,
     UnknownModel,
+    UnknownCollection,
     NotFound,
     UnknownKey,
     MethodNotAllowed,

@@ -11,8 +11,12 @@ from router.errors import InvalidRequest, TooLarge
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-LIST_FIELDS = frozenset({"images", "texts", "input"})
-NUMBER_FIELDS = frozenset({"threshold", "dimensions"})
+LIST_FIELDS = frozenset(
+    {"images", "texts", "input", "labels", "queries", "documents", "items", "text_1", "text_2", "data_1", "data_2"}
+)
+NUMBER_FIELDS = frozenset({"threshold", "dimensions", "top_k", "top_n"})
+CLAIM_FIELDS = frozenset({"return_documents"})
+_CLAIMS = {"true": True, "false": False}
 MAX_PARTS = 4096
 
 
@@ -103,9 +107,18 @@ def _field(name: str, data: bytes) -> object:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{name[:200]}: not UTF-8", name[:200]) from error
+    if name in CLAIM_FIELDS:
+        return _claim(name, text)
     if name not in NUMBER_FIELDS:
         return text
     try:
         return int(text) if text.lstrip("-").isdecimal() else float(text)
     except ValueError as error:
         raise InvalidRequest(f"{name}: expected a number", name) from error
+
+
+def _claim(name: str, text: str) -> bool:
+    try:
+        return _CLAIMS[text]
+    except KeyError as error:
+        raise InvalidRequest(f"{name}: expected true or false", name) from error

@@ -27,6 +27,7 @@ from router.errors import (
     Overloaded,
     TooLarge,
     Unavailable,
+    UnknownCollection,
     UnknownKey,
     UnknownModel,
     UnsupportedMedia,
@@ -34,11 +35,24 @@ from router.errors import (
 from router.http import JSON, MSGPACK, MULTIPART
 from router.policy import Policy
 from router.policy_admin import DryRunRequest
+from router.ranking_schemas import (
+    ClassifyAnswer,
+    ClassifyRequest,
+    CollectionCard,
+    CollectionsAnswer,
+    RerankAnswer,
+    RerankRequest,
+    ScoreAnswer,
+    ScoreRequest,
+    SearchAnswer,
+    SearchRequest,
+)
 from router.schemas import (
     EmbeddingsAnswer,
     EmbeddingsRequest,
     ErrorAnswer,
     HealthAnswer,
+    ModelCard,
     ModelsAnswer,
     SimilarityAnswer,
     SimilarityRequest,
@@ -67,6 +81,17 @@ def openapi_document() -> dict[str, Any]:
         SimilarityAnswer,
         EmbeddingsRequest,
         EmbeddingsAnswer,
+        ClassifyRequest,
+        ClassifyAnswer,
+        ScoreRequest,
+        ScoreAnswer,
+        RerankRequest,
+        RerankAnswer,
+        SearchRequest,
+        SearchAnswer,
+        CollectionCard,
+        CollectionsAnswer,
+        ModelCard,
         ModelsAnswer,
         HealthAnswer,
         StatusAnswer,
@@ -93,7 +118,11 @@ def openapi_document() -> dict[str, Any]:
 
 
 def _paths() -> dict[str, Any]:
-    embeddings_errors = (*_POST_ERRORS, UnknownModel)
+    return _question_paths() | _listing_paths() | _operating_paths()
+
+
+def _question_paths() -> dict[str, Any]:
+    model_errors, collection_errors = (*_POST_ERRORS, UnknownModel), (*_POST_ERRORS, UnknownCollection)
     return {
         "/v1/similarity": _post(
             "similarity", "Compare images with texts", SimilarityRequest, SimilarityAnswer, _POST_ERRORS
@@ -103,9 +132,36 @@ def _paths() -> dict[str, Any]:
             "Embed texts and images (OpenAI's route)",
             EmbeddingsRequest,
             EmbeddingsAnswer,
-            embeddings_errors,
+            model_errors,
         ),
+        "/v1/classify": _post(
+            "classify", "Choose among labels for each image", ClassifyRequest, ClassifyAnswer, collection_errors
+        ),
+        "/v1/score": _post("score", "Score pairs (vLLM's route)", ScoreRequest, ScoreAnswer, model_errors),
+        "/v1/rerank": _post(
+            "rerank",
+            "Order documents by a query (Cohere's, Jina's route)",
+            RerankRequest,
+            RerankAnswer,
+            model_errors,
+        ),
+        "/v1/search": _post("search", "Search a collection", SearchRequest, SearchAnswer, collection_errors),
+    }
+
+
+def _listing_paths() -> dict[str, Any]:
+    return {
         "/v1/models": _get("models", "What is served", ModelsAnswer),
+        "/v1/models/{model}": _get("model", "One model", ModelCard, (UnknownModel,), name="model"),
+        "/v1/collections": _get("collections", "Which collections are served", CollectionsAnswer),
+        "/v1/collections/{name}": _get(
+            "collection", "One collection", CollectionCard, (UnknownCollection,), name="name"
+        ),
+    }
+
+
+def _operating_paths() -> dict[str, Any]:
+    return {
         "/admin/status": _get("status", "What this router replica knows of itself", StatusAnswer),
         "/admin/policy": _get("policy", "The policy in force and its certificates", PolicyAnswer, (Unavailable,)),
         "/admin/policy/validate": _admin_post("validate", "Check a policy", Policy, ValidateAnswer),
@@ -162,8 +218,19 @@ def _admin_post(name: str, summary: str, body: type[BaseModel], answer: type[Bas
     }
 
 
-def _get(name: str, summary: str, answer: type[BaseModel], errors: tuple[type[ApiError], ...] = ()) -> dict[str, Any]:
-    return {"get": _operation(name, summary, answer, errors)}
+def _get(
+    operation_id: str,
+    summary: str,
+    answer: type[BaseModel],
+    errors: tuple[type[ApiError], ...] = (),
+    *,
+    name: str | None = None,
+) -> dict[str, Any]:
+    """A GET operation; `name` is the parameter that its path ends in, if it does."""
+    operation = _operation(operation_id, summary, answer, errors)
+    if name is not None:
+        operation["parameters"].append({"name": name, "in": "path", "required": True, "schema": {"type": "string"}})
+    return {"get": operation}
 
 
 def _operation(name: str, summary: str, answer: type[BaseModel], errors: tuple[type[ApiError], ...]) -> dict[str, Any]:

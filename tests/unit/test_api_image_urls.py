@@ -122,6 +122,12 @@ async def test_embeddings_take_urls_among_texts(server: WebServer) -> None:
         ("/v1/similarity", {"texts": ["cat"] * 6}),
         ("/v1/embeddings", {"model": "fast", "input": ["", "URL"]}),
         ("/v1/embeddings", {"model": "fast", "input": ["URL"] * 5}),
+        ("/v1/classify", {"input": ["URL"], "labels": [""]}),
+        ("/v1/score", {"queries": ["URL"], "documents": [""]}),
+        ("/v1/score", {"queries": ["URL", "cat"], "documents": ["URL"]}),
+        ("/v1/rerank", {"query": "", "documents": ["URL"]}),
+        ("/v1/rerank", {"query": "URL", "documents": ["", ""]}),
+        ("/v1/rerank", {"query": "cat", "documents": ["URL"] * 5}),
     ],
 )
 async def test_nothing_is_fetched_for_a_request_that_fails_anyway(
@@ -130,7 +136,8 @@ async def test_nothing_is_fetched_for_a_request_that_fails_anyway(
     """A bad item, or more items than there may be, is found before a connection is made."""
     one = by_url(server, "/a.png")
     document = {
-        name: [one if v == "URL" else v for v in value] if name == "input" else value for name, value in rest.items()
+        name: [one if v == "URL" else v for v in value] if isinstance(value, list) else one if value == "URL" else value
+        for name, value in rest.items()
     }
     if route == "/v1/similarity":
         document["images"] = [one]
@@ -139,6 +146,40 @@ async def test_nothing_is_fetched_for_a_request_that_fails_anyway(
 
     assert answer.status_code in {400, 413}
     assert server.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("route", "document"),
+    [
+        ("/v1/classify", {"input": ["URL", "GONE"], "labels": ["cat", "dog"]}),
+        ("/v1/score", {"queries": "URL", "documents": ["cat", "GONE"]}),
+        ("/v1/rerank", {"query": "cat", "documents": ["URL", "GONE"]}),
+    ],
+)
+async def test_every_route_fetches_and_one_lost_image_fails_alone(
+    server: WebServer, route: str, document: dict[str, Any]
+) -> None:
+    """The one that is there is answered."""
+    places = {"URL": by_url(server, "/a.png"), "GONE": by_url(server, "/gone")}
+
+    def put_in(value: Any) -> Any:
+        return [put_in(one) for one in value] if isinstance(value, list) else places.get(value, value)
+
+    answer = await post(FakeRouter(), server, route, {name: put_in(value) for name, value in document.items()})
+
+    parsed = answer.json()
+    first, gone = parsed.get("data") or parsed["results"]
+    assert "error" not in first
+    assert (gone["index"], gone["error"]["code"]) == (1, "bad_image")
+
+
+async def test_lost_query_fails_a_ranking(server: WebServer) -> None:
+    """There is nothing to rank by."""
+    document = {"query": by_url(server, "/gone"), "documents": ["cat"]}
+
+    answer = await post(FakeRouter(), server, "/v1/rerank", document)
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (422, "query")
 
 
 async def test_url_is_no_text(server: WebServer) -> None:

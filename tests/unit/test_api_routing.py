@@ -16,7 +16,7 @@ from router.api import Api
 from router.config import LimitsConfig
 from router.items import ItemReader
 from router.readings import ListReader
-from router.tier_calls import TierUnreachable
+from router.tier_calls import TierShed, TierUnreachable
 from tests.fakes import READER, FakeRouter
 
 QUESTION = {"images": ["c3VyZQ=="], "texts": ["cat", "dog"]}
@@ -277,17 +277,8 @@ def test_service_is_one_set_of_parts() -> None:
     assert replace(service, max_in_flight=1).policy is service.policy
 
 
-@pytest.mark.parametrize(
-    ("path", "document"),
-    [
-        ("/v1/similarity", {"images": ["?" * 90_000], "texts": ["cat", "dog"]}),
-        ("/v1/similarity", {"images": ["c3VyZQ=="], "texts": [{"image": "?" * 90_000}]}),
-        ("/v1/embeddings", {"model": "fast", "input": ["cat", {"image": "?" * 90_000}]}),
-    ],
-)
-async def test_failed_request_leaves_nothing_behind(path: str, document: dict[str, Any]) -> None:
-    """An error that kept its frames, and they the body, would fill the memory faster than garbage is collected."""
-    api = Api(FakeRouter().make_service())  # without a client, which leaves circles of its own
+async def left_behind(api: Api, path: str, document: dict[str, Any], status: int) -> int:
+    """Bytes that twenty requests leave in memory which all end with this status."""
 
     async def fail() -> None:
         body, statuses = json.dumps(document).encode(), []
@@ -299,7 +290,7 @@ async def test_failed_request_leaves_nothing_behind(path: str, document: dict[st
             statuses.append(message.get("status"))
 
         await api({"type": "http", "method": "POST", "path": path, "headers": []}, receive, send)
-        assert statuses[0] == 400
+        assert statuses[0] == status
 
     await fail()
     gc.collect()
@@ -312,6 +303,45 @@ async def test_failed_request_leaves_nothing_behind(path: str, document: dict[st
     finally:
         tracemalloc.stop()
         gc.enable()
+    return left
+
+
+@pytest.mark.parametrize(
+    ("path", "document"),
+    [
+        ("/v1/similarity", {"images": ["?" * 90_000], "texts": ["cat", "dog"]}),
+        ("/v1/similarity", {"images": ["c3VyZQ=="], "texts": [{"image": "?" * 90_000}]}),
+        ("/v1/embeddings", {"model": "fast", "input": ["cat", {"image": "?" * 90_000}]}),
+        ("/v1/classify", {"input": ["?" * 90_000], "labels": ["cat"]}),
+        ("/v1/score", {"queries": "cat", "documents": [{"image": "?" * 90_000}]}),
+        ("/v1/rerank", {"query": "cat", "documents": [{"image": "?" * 90_000}]}),
+    ],
+)
+async def test_failed_request_leaves_nothing_behind(path: str, document: dict[str, Any]) -> None:
+    """An error that kept its frames, and they the body, would fill the memory faster than garbage is collected."""
+    api = Api(FakeRouter().make_service())  # without a client, which leaves circles of its own
+
+    assert await left_behind(api, path, document, 400) < 5 * 90_000
+
+
+@pytest.mark.parametrize("route", ["similarity", "classify", "score", "rerank"])
+@pytest.mark.parametrize("is_shed", [False, True])
+async def test_request_that_a_tier_fails_leaves_nothing_behind(route: str, *, is_shed: bool) -> None:
+    """Whether all is shed or every candidate is bad: what the cascade raises keeps frames, too."""
+    router = FakeRouter()
+    router.fast.handle.fault = TierShed() if is_shed else None
+    router.fast.handle.bad_items["wordy"] = "too_large"
+    router.accurate.handle.bad_items["wordy"] = "too_large"
+    picture = {"image": " " * 90_000 + "c3VyZQ=="}
+    documents: dict[str, dict[str, Any]] = {
+        "similarity": {"images": [picture], "texts": ["wordy"]},
+        "classify": {"input": [picture], "labels": ["wordy"]},
+        "score": {"queries": "wordy", "documents": [picture]},
+        "rerank": {"query": picture, "documents": ["wordy"]},
+    }
+
+    left = await left_behind(Api(router.make_service()), f"/v1/{route}", documents[route], 503 if is_shed else 413)
+
     assert left < 5 * 90_000
 
 

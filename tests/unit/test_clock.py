@@ -12,10 +12,11 @@ JOURNAL = ROOT / "cache" / "journal.py"
 """A record's position is near the time when it was written, and after the one before it whatever the clock says."""
 DATED = {
     ROOT / "router" / "auditor.py",
+    ROOT / "router" / "routes" / "score.py",
     ROOT / "secondlook" / "deployment.py",
     ROOT / "secondlook" / "commands" / "calibrate.py",
 }
-"""They write down when something was: an audit, a policy's application, a certificate. They decide nothing by it."""
+"""They write down when something was: an audit, an answer, a policy, a certificate. They decide nothing by it."""
 WALL_CLOCK = {
     "time": {"time", "time_ns", "ctime", "gmtime", "localtime", "strftime"},
     "datetime": {"now", "utcnow", "today"},

@@ -11,6 +11,7 @@ from tiers.errors import BadItem, ReplicaOverloaded, TierError
 CONTRACT = {
     "invalid_request": 400,
     "unknown_model": 404,
+    "unknown_collection": 404,
     "not_found": 404,
     "unknown_key": 404,
     "method_not_allowed": 405,

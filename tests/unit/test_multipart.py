@@ -4,9 +4,12 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from router.errors import ApiError, InvalidRequest
-from router.multipart import parse_multipart
+from router.multipart import LIST_FIELDS, parse_multipart
+from router.ranking_schemas import ClassifyRequest, RerankRequest, ScoreRequest
+from router.schemas import EmbeddingsRequest, SimilarityRequest
 
 Files = list[tuple[str, tuple[str | None, bytes]]]
 
@@ -36,6 +39,43 @@ def test_multipart_files_are_bytes_and_repeated_fields_are_lists() -> None:
         "threshold": 0.25,
         "tier": "fast",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "value"),
+    [
+        ("top_k", b"3", 3),
+        ("top_n", b"2", 2),
+        ("return_documents", b"true", True),
+        ("return_documents", b"false", False),
+        ("query", b"3", "3"),
+        ("labels", b"3", ["3"]),
+    ],
+)
+def test_multipart_fields_are_of_their_kind(name: str, sent: bytes, value: object) -> None:
+    """A form has nothing but text: the name says what it stands for."""
+    assert parse_multipart(*encode([(name, (None, sent))])) == {name: value}
+
+
+@pytest.mark.parametrize(("name", "sent"), [("top_k", b"many"), ("return_documents", b"yes")])
+def test_multipart_field_of_another_kind_is_refused(name: str, sent: bytes) -> None:
+    """And named."""
+    with pytest.raises(InvalidRequest) as caught:
+        parse_multipart(*encode([(name, (None, sent))]))
+
+    assert caught.value.param == name
+
+
+@pytest.mark.parametrize("model", [SimilarityRequest, EmbeddingsRequest, ClassifyRequest, ScoreRequest, RerankRequest])
+def test_multipart_knows_every_list_of_a_request(model: type[BaseModel]) -> None:
+    """What a body holds as a list, a form holds as a name that comes again."""
+    lists = {
+        name
+        for name, schema in model.model_json_schema()["properties"].items()
+        if any(one.get("type") == "array" for one in (schema, *schema.get("anyOf", ())))
+    }
+
+    assert lists <= LIST_FIELDS
 
 
 def test_multipart_field_given_twice_is_refused() -> None:
