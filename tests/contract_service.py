@@ -110,7 +110,10 @@ class ContractService:
 
     def _classify(self, body: Body) -> Reply:
         def answer(data: bytes) -> Body:
-            labels = [{"label": label, "score": len(data) / 100} for label in body["labels"][: body.get("top_k")]]
+            score = {"score": len(data) / 100, "cosine": len(data) / 100}
+            labels = [
+                {"label": label, "index": i, **score} for i, label in enumerate(body["labels"][: body.get("top_k")])
+            ]
             return {"key": key_of(data), "labels": labels, "tiering": TIERING}
 
         return _listed(self._slots("input", body["input"], answer))
@@ -128,9 +131,13 @@ class ContractService:
     def _rerank(self, body: Body) -> Reply:
         if isinstance(code := self._read(body["query"]), str):
             return refusal(code, "query")
-        slots = self._slots("documents", body["documents"], lambda data: {"relevance_score": len(data) / 100})
-        ranked = sorted(slots.values(), key=lambda slot: -slot.get("relevance_score", -1))
-        return Answer({"results": ranked[: body.get("top_n")], "usage": {}})
+        slots = self._slots(
+            "documents", body["documents"], lambda data: {"relevance_score": len(data) / 100, "key": key_of(data)}
+        )
+        good = [slot for slot in slots.values() if "error" not in slot]
+        ranked = sorted(good, key=lambda slot: -slot["relevance_score"])[: body.get("top_n")]
+        bad = [slot for slot in slots.values() if "error" in slot]
+        return Answer({"results": [*ranked, *bad], "tiering": TIERING, "usage": {}})
 
     def _search(self, body: Body) -> Reply:
         content = self._read(body["query"])

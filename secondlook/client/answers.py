@@ -80,40 +80,48 @@ class Embeddings:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label and its score."""
+    """A label, its place in the question, its probability among the labels, and its cosine.
+
+    `score` is None where there is one label only and the model gives a single one no probability.
+    """
 
     label: str
-    score: float
+    index: int
+    score: float | None
+    cosine: float
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifiedItem:
-    """One input's labels, best first."""
+    """One image's labels, best first."""
 
     index: int
+    key: str
     labels: tuple[Label, ...]
-    tiering: Tiering | None
+    tiering: Tiering
 
     @property
     def best(self) -> Label:
-        """The label with the highest score."""
+        """The label that fits best."""
         return self.labels[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The answer of `classify`: an item for each input."""
+    """The answer of `classify`: an item for each image, and the labels that failed alone."""
 
     items: tuple[ClassifiedItem | ItemError, ...]
+    label_errors: tuple[ItemError, ...]
     meta: Meta
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredPair:
-    """One query's score with one document."""
+    """One query's cosine with one document. `matches` needs a threshold, `tiering` also an image and a text."""
 
     index: int
     score: float
+    matches: bool | None
     tiering: Tiering | None
 
 
@@ -127,18 +135,22 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class RankedDocument:
-    """A document by its place in the request, and how relevant it is."""
+    """A document by its place in the request, its cosine with the query, and its content key."""
 
     index: int
     relevance_score: float
-    tiering: Tiering | None
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Rerank:
-    """The answer of `rerank`: documents, most relevant first."""
+    """The answer of `rerank`: documents, most relevant first, and after those what failed alone.
+
+    `tiering` says who decided which is best; None where not all are images for a text, or texts for an image.
+    """
 
     items: tuple[RankedDocument | ItemError, ...]
+    tiering: Tiering | None
     meta: Meta
 
 

@@ -75,7 +75,7 @@ def embed(
 
 def classify(
     session: Session,
-    images: Items,
+    images: Images,
     labels: Sequence[str] | None = None,
     collection: str | None = None,
     top_k: int | None = None,
@@ -86,7 +86,7 @@ def classify(
 
     Args:
         session: The client's.
-        images: Images; the API takes texts as well.
+        images: Images.
         labels: The labels to choose from.
         collection: The text collection to choose from, instead of labels.
         top_k: How many labels to name.
@@ -94,7 +94,7 @@ def classify(
     """
     call = session.begin(deadline_s)
     fields = {"labels": None if labels is None else [*labels], "collection": collection, "top_k": top_k}
-    lists = {"input": read_items(images)}
+    lists = {"input": read_images(images)}
     question = Question("/v1/classify", lists, fields, slots=("input",), named="input")
     return reading.read(reading.classification, (yield from call.ask(question)))
 
@@ -132,6 +132,7 @@ def rerank(
     documents: Items,
     top_n: int | None = None,
     *,
+    tier: Literal["auto", "fast", "accurate"] = "auto",
     deadline_s: float | None = None,
 ) -> Flow[Rerank]:
     """Order documents by how relevant they are to a query.
@@ -141,11 +142,13 @@ def rerank(
         query: An image or a text.
         documents: What to order.
         top_n: How many of them to name.
+        tier: `auto` takes a second look where images meet texts and the best two are close; a named tier answers alone.
         deadline_s: Seconds this call may take, instead of the client's.
     """
     call = session.begin(deadline_s)
     lists = {"query": read_items([query]), "documents": read_items(documents)}
-    question = Question("/v1/rerank", lists, {"top_n": top_n}, single=frozenset({"query"}))
+    fields = {"top_n": top_n, "tier": tier}
+    question = Question("/v1/rerank", lists, fields, single=frozenset({"query"}), named="documents")
     return reading.read(reading.rerank, (yield from call.ask(question)))
 
 

@@ -76,7 +76,8 @@ def embeddings(reply: Reply) -> Embeddings:
 
 def classification(reply: Reply) -> Classification:
     """The answer of /v1/classify."""
-    return Classification(_slots(reply.body["data"], _classified_item), reply.meta)
+    label_errors = tuple(_item_error(slot) for slot in reply.body.get("labels") or ())
+    return Classification(_slots(reply.body["data"], _classified_item), label_errors, reply.meta)
 
 
 def score(reply: Reply) -> Score:
@@ -86,7 +87,7 @@ def score(reply: Reply) -> Score:
 
 def rerank(reply: Reply) -> Rerank:
     """The answer of /v1/rerank."""
-    return Rerank(_slots(reply.body["results"], _ranked_document), reply.meta)
+    return Rerank(_slots(reply.body["results"], _ranked_document), _optional_tiering(reply.body), reply.meta)
 
 
 def search(reply: Reply) -> Search:
@@ -127,16 +128,18 @@ def _similarity_item(slot: Body) -> SimilarityItem:
 
 
 def _classified_item(slot: Body) -> ClassifiedItem:
-    labels = tuple(Label(label["label"], float(label["score"])) for label in slot["labels"])
-    return ClassifiedItem(slot["index"], labels, _optional_tiering(slot))
+    labels = tuple(
+        Label(label["label"], label["index"], label["score"], float(label["cosine"])) for label in slot["labels"]
+    )
+    return ClassifiedItem(slot["index"], slot["key"], labels, _tiering(slot["tiering"]))
 
 
 def _scored_pair(slot: Body) -> ScoredPair:
-    return ScoredPair(slot["index"], float(slot["score"]), _optional_tiering(slot))
+    return ScoredPair(slot["index"], float(slot["score"]), slot.get("matches"), _optional_tiering(slot))
 
 
 def _ranked_document(slot: Body) -> RankedDocument:
-    return RankedDocument(slot["index"], float(slot["relevance_score"]), _optional_tiering(slot))
+    return RankedDocument(slot["index"], float(slot["relevance_score"]), slot["key"])
 
 
 def _optional_tuple(values: list[Any] | None) -> tuple[Any, ...] | None:

@@ -246,10 +246,10 @@ def test_unknown_query_is_sent_alone(session: Session) -> None:
     _, (_, again) = play(
         calls.rerank(session, b"1", [b"22"]),
         incoming(error_body("unknown_key", "query"), 404),
-        incoming({"results": [{"index": 0, "relevance_score": 0.5}]}),
+        incoming({"results": [{"index": 0, "relevance_score": 0.5, "key": key_of(b"22")}]}),
     )
 
-    assert body_of(again) == {"query": {"image": b"1"}, "documents": [{"key": key_of(b"22")}]}
+    assert body_of(again) == {"query": {"image": b"1"}, "documents": [{"key": key_of(b"22")}], "tier": "auto"}
 
 
 def test_unknown_key_of_bytes_ends_the_call(session: Session) -> None:

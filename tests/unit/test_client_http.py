@@ -54,7 +54,7 @@ def test_classify_names_labels_best_first(connect: Connect, service: ContractSer
     answer = connect(service)("classify", [b"1", BAD], ["cat", "dog", "cow"], top_k=2)
 
     assert [label.label for label in answer.items[0].labels] == ["cat", "dog"]
-    assert answer.items[0].best.score == 0.01
+    assert (answer.items[0].best.score, answer.items[0].key) == (0.01, key_of(b"1"))
     assert answer.items[1].code == "bad_image"
     assert service.bodies[0] == {
         "input": [{"image": b"1"}, {"image": BAD}],
@@ -79,6 +79,7 @@ def test_rerank_orders_documents(connect: Connect, service: ContractService) -> 
     answer = connect(service)("rerank", "a cat", [b"1", b"333", b"22"], top_n=2)
 
     assert [(item.index, item.relevance_score) for item in answer.items] == [(1, 0.03), (2, 0.02)]
+    assert answer.tiering.tier == "accurate"
 
 
 def test_search_finds_hits(connect: Connect, service: ContractService) -> None:
