@@ -14,6 +14,8 @@ import pytest
 from secondlook import haproxy
 
 CONFIG = """defaults
+    timeout client 3600s
+    timeout server 3600s
     option splice-request
     option splice-response
 frontend prometheus
@@ -57,6 +59,14 @@ def test_wrapper_lets_haproxy_see_clients_go_away(wrapper: Path) -> None:
     started = start(wrapper)
 
     assert [line.strip() for line in started.stdout.splitlines() if "splice" in line] == ["option splice-response"]
+
+
+def test_wrapper_gives_clients_little_time_for_a_request(wrapper: Path) -> None:
+    """Ten seconds for the head and a minute's pause in the body; what the router may take stays as it is."""
+    started = start(wrapper)
+
+    timeouts = [line.strip() for line in started.stdout.splitlines() if "timeout" in line]
+    assert timeouts == ["timeout http-request 10s", "timeout client 60s", "timeout server 3600s"]
 
 
 def test_wrapper_tells_clients_to_come_again_while_no_router_is_known(wrapper: Path) -> None:
