@@ -25,6 +25,8 @@ class Item(NamedTuple):
     digest: bytes
     content: bytes | str | None
     length: int | None
+    tenant: str = ""
+    """In whose part of the cache it is looked up and kept; empty where all share one."""
 
     @property
     def key(self) -> str:
@@ -34,10 +36,11 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ItemReader:
-    """Reads raw items of one service: its hasher and its limits."""
+    """Reads raw items of one service: its hasher and its limits. `tenant` is whose items it reads, if that matters."""
 
     hasher: ContentHasher
     text_chars: int
+    tenant: str = ""
 
     def read(self, raw: object, plain: Modality, wanted: Modality | None = None) -> Item:
         """Read one item.
@@ -74,7 +77,7 @@ class ItemReader:
     def _read_named(self, name: object, value: object) -> Item:
         if isinstance(value, str):
             if name == "key":
-                return _by_key(value)
+                return self._by_key(value)
             if name == "text":
                 return self._text(value)
         if name == "image" and isinstance(value, (str, bytes)):
@@ -89,13 +92,20 @@ class ItemReader:
         if len(text) > self.text_chars:
             raise TooLarge(f"a text has at most {self.text_chars} characters")
         length = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-        return Item("text", self.hasher.text(text), text, length)
+        return Item("text", self.hasher.text(text), text, length, self.tenant)
 
     def _image(self, raw: str | bytes) -> Item:
         data = raw if isinstance(raw, bytes) else _decode_base64(raw)
         if not data:
             raise InvalidRequest("an image has at least one byte")
-        return Item("image", self.hasher.image(data), data, len(data))
+        return Item("image", self.hasher.image(data), data, len(data), self.tenant)
+
+    def _by_key(self, key: str) -> Item:
+        try:
+            digest = parse_public_key(key)
+        except InvalidKey as error:
+            raise InvalidRequest("not a content key") from error
+        return Item("image" if key.startswith("i:") else "text", digest, None, None, self.tenant)
 
     def _image_url(self, value: object) -> Item:
         url = value.get("url") if isinstance(value, Mapping) and len(value) == 1 else None
@@ -117,14 +127,6 @@ def read_all(
         except ApiError as error:
             items.append(error.at(f"{param}[{index}]"))
     return items
-
-
-def _by_key(key: str) -> Item:
-    try:
-        digest = parse_public_key(key)
-    except InvalidKey as error:
-        raise InvalidRequest("not a content key") from error
-    return Item("image" if key.startswith("i:") else "text", digest, None, None)
 
 
 def _decode_base64(raw: str) -> bytes:

@@ -51,6 +51,9 @@ class SpaceMemory:
 
     def texts(self, name: bytes, texts: Sequence[Item]) -> TextMatrix | None:
         """Return the texts' matrix, if every one's embedding is in this process; `name` is their digests, joined."""
+        # A tenant may name texts by keys of another's, which it must not find.
+        if texts and texts[0].tenant:
+            name = texts[0].tenant.encode() + b":" + name
         known = self._matrices.get_all_now((name,))
         if known is not None:
             return known[0]
