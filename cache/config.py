@@ -67,9 +67,10 @@ class CacheConfig(BaseModel):
         description="Number format of stored vectors. float16 halves float32's memory; int8 halves it again, but "
         "changes the best text in 2-10 % of rankings, so it is not the default; each is an embedding space of its own.",
     )
-    image_digest: Literal["xxh3_128", "blake2b"] = Field(
-        default="xxh3_128",
-        description="Digest of image bytes: seeded `xxh3_128` among trusted callers, keyed `blake2b` otherwise.",
+    image_digest: Literal["auto", "xxh3_128", "blake2b"] = Field(
+        default="auto",
+        description="Digest of image bytes: seeded `xxh3_128` among trusted callers, keyed `blake2b` otherwise; "
+        "`auto`: the latter where there are API keys, and these admit no other.",
     )
     lookup_timeout_s: float = Field(
         default=0.01, gt=0, le=1, description="Longest that a lookup in Redis may delay a miss, in seconds."

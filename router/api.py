@@ -92,7 +92,8 @@ class Api:
         if scope["type"] != "http":
             return
         request = read_request(scope, receive, names_itself=self._names_requests)
-        response = await self._answer(request)
+        access = self._service.access
+        response = await (self._answer(request) if access is None else access.answer(request, self._answer))
         await send_response(request, response, send)
 
     async def _answer(self, request: Request) -> Response:
@@ -128,9 +129,9 @@ class Api:
         service, policy, intake = self._service, self._service.policy, self._intake
         deadline = intake.deadline(request, policy.rule("similarity").deadline_s)
         body = await intake.body(request, deadline, SimilarityRequest)
-        images, texts = intake.images(body.images, "images"), intake.texts(body.texts, "texts")
+        images, texts = intake.images(request, body.images, "images"), intake.texts(request, body.texts, "texts")
         if images.errors and texts.items:
-            images = await intake.fetch(images, body.images, deadline, "images")
+            images = await intake.fetch(request, images, body.images, deadline, "images")
         if not images.items or not texts.items:
             errors = texts.errors if images.items else images.errors
             raise errors[min(errors)]
@@ -149,9 +150,9 @@ class Api:
         body = await intake.body(request, deadline, EmbeddingsRequest)
         tier, embedder = find_tier(body.model, service.fast, service.accurate)
         raw = body.input if isinstance(body.input, list) else [body.input]
-        reading = intake.mixed(raw, "input", body.modality)
+        reading = intake.mixed(request, raw, "input", body.modality)
         raise_first(reading, even_unfetched=False)
-        reading = await intake.fetch(reading, raw, deadline, "input")
+        reading = await intake.fetch(request, reading, raw, deadline, "input")
         raise_first(reading)
         items = list(reading.items)
         _check_dimensions(body.dimensions, embedder)

@@ -1,10 +1,11 @@
 """The configuration of one deployment, composed from what each part may be set to."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cache.config import CacheConfig
+from router.access_config import AccessConfig
 from router.admission import AdmissionConfig
 from router.breaker import BreakerConfig
 from router.policy import Policy, or_path
@@ -139,6 +140,7 @@ class AppArgs(_Strict):
         "deployments share one store.",
     )
     server: ServerConfig = ServerConfig()
+    access: AccessConfig = AccessConfig()
     limits: LimitsConfig = LimitsConfig()
     image_urls: ImageUrlsConfig = ImageUrlsConfig()
     router: RouterConfig = RouterConfig()
@@ -147,3 +149,9 @@ class AppArgs(_Strict):
     policy: Policy = Field(
         default=Policy(), json_schema_extra=or_path, description="The policy, or the path of its own file."
     )
+
+    @model_validator(mode="after")
+    def _no_tenant_can_make_images_collide(self) -> Self:
+        if self.access.names_keys and self.cache.image_digest == "xxh3_128":
+            raise ValueError("cache.image_digest: with API keys auto or blake2b; xxh3_128 is for trusted callers")
+        return self

@@ -56,8 +56,15 @@ def _with_absolute_paths(args: AppArgs, base: Path) -> AppArgs:
     cache["journal"] = journal.model_copy(update={"url": _embedded_beside(base, journal.url)})
     if args.cache.secret_file:
         cache["secret_file"] = _beside(base, args.cache.secret_file)
+    access: dict[str, object] = {}
+    if args.access.keys_file:
+        access["keys_file"] = _beside(base, args.access.keys_file)
     return args.model_copy(
-        update={"tiers": args.tiers.model_copy(update=tiers), "cache": args.cache.model_copy(update=cache)}
+        update={
+            "access": args.access.model_copy(update=access),
+            "tiers": args.tiers.model_copy(update=tiers),
+            "cache": args.cache.model_copy(update=cache),
+        }
     )
 
 

@@ -61,6 +61,24 @@ class UrlNotFetched(InvalidRequest):
     """Raised for an image behind a URL: what is said of it where none is fetched, and a mark where some are."""
 
 
+class Unauthorized(ApiError):
+    """Raised when the request has no key, a wrong one, or one that has expired."""
+
+    status, code, kind = 401, "unauthorized", "authentication_error"
+
+
+class Forbidden(ApiError):
+    """Raised when the key is a user's, and the route an operator's."""
+
+    status, code, kind = 403, "forbidden", "permission_error"
+
+
+class RateLimited(ApiError):
+    """Raised when the key has used up its own quota."""
+
+    status, code, kind = 429, "rate_limited", "rate_limit_error"
+
+
 class UnknownModel(ApiError):
     """Raised when `model` names neither a tier nor a tier's model."""
 
@@ -129,6 +147,8 @@ class Unavailable(ApiError):
 
 ERROR_TABLE: tuple[type[ApiError], ...] = (
     InvalidRequest,
+    Unauthorized,
+    Forbidden,
     UnknownModel,
     UnknownCollection,
     NotFound,
@@ -138,6 +158,7 @@ ERROR_TABLE: tuple[type[ApiError], ...] = (
     TooLarge,
     UnsupportedMedia,
     BadImage,
+    RateLimited,
     Overloaded,
     Unavailable,
     InternalError,

@@ -49,7 +49,7 @@ class Request(NamedTuple):
     """One request: its method, path, headers (lower-case names) and the id that logs and answers carry.
 
     `content_type` is the body's media type without parameters, JSON where the client names none. `names_itself` is
-    False where the server around us puts the id on the answer.
+    False where the server around us puts the id on the answer. `tenant` is whose key it came with, if keys are needed.
     """
 
     method: str
@@ -60,6 +60,7 @@ class Request(NamedTuple):
     receive: Receive
     names_itself: bool = True
     query: bytes = b""
+    tenant: str = ""
 
     def header(self, name: bytes) -> str | None:
         """A header's value; of one that was sent twice, the last."""

@@ -7,17 +7,19 @@ import os
 import secrets
 import time
 from contextlib import suppress
+from pathlib import Path
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from cache.errors import JournalUnavailable, SecretUnavailable
-from cache.keys import ContentHasher
 from cache.open import load_secret, open_cache, open_journal
 from cache.scoped_journal import ScopedJournal
 from cache.two_level import EmbeddingCache
+from router.access import Access
 from router.admission import Admission
 from router.api import Api
+from router.api_keys import environment_keys
 from router.audits import Audits
 from router.breaker import CircuitBreaker
 from router.cascade import Cascade
@@ -25,14 +27,14 @@ from router.config import AppArgs
 from router.embedder import Embedder
 from router.errors import RouterError
 from router.image_urls import ImageUrls
-from router.items import ItemReader
+from router.keys_file import KeysFile
 from router.policy import Policy
 from router.policy_admin import PolicyAdmin
 from router.policy_in_force import PolicyInForce
 from router.readiness import Readiness
-from router.readings import ListReader
 from router.redis_password import REDIS_PASSWORD_VARIABLE
 from router.service import Service
+from router.tenants import Readers, readers_for
 from router.tier_calls import TierCalls
 from router.tier_handle import ServeTierHandle
 
@@ -50,6 +52,7 @@ class RouterReplica:
         # One line per malformed body would let strangers fill the log; each is answered with 400.
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
         self._args = args
+        self._environment_keys = environment_keys(os.environ)
         self._handles = {"fast": fast, "accurate": accurate}
         self._policy = PolicyInForce(args.policy)
         self._image_urls = ImageUrls(args.image_urls) if args.image_urls.allowed_hosts else None
@@ -58,6 +61,7 @@ class RouterReplica:
         self._audits: Audits | None = None
         self._has_shared_secret = False
         self._settling: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
 
     async def __serve_build_asgi_app__(self) -> Api:
         """Open the cache and build the API inside the event loop that will serve it."""
@@ -87,7 +91,7 @@ class RouterReplica:
             cache=self._cache,
             fast=fast,
             accurate=accurate,
-            reader=self._reader(secret),
+            readers=self._readers(secret),
             limits=args.limits,
             readiness=Readiness(fast, accurate),
             policy=self._policy,
@@ -95,6 +99,7 @@ class RouterReplica:
             max_in_flight=args.router.max_in_flight,
             cache_breakers=cache_breakers,
             policy_admin=PolicyAdmin(fast, accurate, journal, audits.log, audits.watch),
+            access=await self._access(),
         )
         self._settling = asyncio.create_task(self._settle(self._service, password), name="settle")
         _relax_garbage_collection()
@@ -122,6 +127,8 @@ class RouterReplica:
         """
         if self._settling is not None and self._settling.done():
             raise RouterError("the task that follows the tiers has ended")
+        if self._following is not None and self._following.done():
+            raise RouterError("the task that follows the API keys has ended")
         if self._cache is not None and not self._cache.is_alive:
             raise RouterError("the cache's background work has ended")
         if self._audits is not None and not self._audits.is_alive:
@@ -129,8 +136,9 @@ class RouterReplica:
 
     async def __del__(self) -> None:
         """Write what is still to be written; Serve awaits this before the replica ends."""
-        if self._settling is not None:
-            self._settling.cancel()
+        for task in (self._settling, self._following):
+            if task is not None:
+                task.cancel()
         if self._audits is not None:
             await self._audits.close()
         if self._cache is not None:
@@ -143,9 +151,25 @@ class RouterReplica:
         calls = TierCalls(handle, CircuitBreaker(config.breaker), Admission(bounds), config, time.monotonic)
         return Embedder(calls, cache, self._args.cache.dtype)
 
-    def _reader(self, secret: bytes) -> ListReader:
-        hasher = ContentHasher(secret, self._args.cache.image_digest)
-        return ListReader(ItemReader(hasher, self._args.limits.text_chars), fetcher=self._image_urls)
+    @property
+    def _needs_keys(self) -> bool:
+        return self._args.access.names_keys or bool(self._environment_keys)
+
+    async def _access(self) -> Access | None:
+        """Who may ask. Where a keys' file is named but can't be read, nobody whose key is not elsewhere."""
+        config = self._args.access
+        if not self._needs_keys:
+            return Access(config, None) if config.cors_origins else None
+        others = (*config.keys, *self._environment_keys)
+        access = Access(config, others)
+        if config.keys_file is not None:
+            file = KeysFile(Path(config.keys_file), others)
+            await file.refresh(access)
+            self._following = asyncio.create_task(file.follow(access), name="keys-file")
+        return access
+
+    def _readers(self, secret: bytes) -> Readers:
+        return readers_for(self._args, secret, has_keys=self._needs_keys, fetcher=self._image_urls)
 
     async def _load_secret(self, password: str | None) -> bytes:
         """The deployment's hash secret; one of our own while the place where it is kept can't be reached."""
@@ -167,7 +191,7 @@ class RouterReplica:
             if not self._has_shared_secret:
                 secret = await self._load_secret(password)
                 if self._has_shared_secret:
-                    service.reader = self._reader(secret)
+                    service.readers = self._readers(secret)
             await asyncio.sleep(SETTLE_PERIOD_S)
 
 

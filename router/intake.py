@@ -9,7 +9,7 @@ from router.deadline import Deadline, request_deadline
 from router.eager import within
 from router.errors import DeadlineExceeded, InvalidRequest, TooLarge, UrlNotFetched
 from router.http import Request, parse_body, read_body
-from router.readings import Reading, split
+from router.readings import ListReader, Reading, split
 from router.service import Service
 from router.traffic import traffic_class
 from tiers.messages import Modality, TrafficClass
@@ -41,20 +41,21 @@ class Intake:
             raise DeadlineExceeded("the body did not arrive before the deadline") from error
         return parse_body(request, data, model)
 
-    def images(self, raw: list[object], param: str) -> Reading:
+    def images(self, request: Request, raw: list[object], param: str) -> Reading:
         """A list of images; each stands for itself, and those behind URLs are still to be fetched."""
         check_count(param, len(raw), self._service.limits.images)
-        return self._service.reader.images(raw, param)
+        return self._reader(request).images(raw, param)
 
-    def texts(self, raw: list[object], param: str) -> Reading:
+    def texts(self, request: Request, raw: list[object], param: str) -> Reading:
         """A list of texts; each stands for itself."""
         check_count(param, len(raw), self._service.limits.texts)
-        return self._service.reader.texts(raw, param)
+        return self._reader(request).texts(raw, param)
 
-    def mixed(self, raw: list[object], param: str, plain: Modality = "text") -> Reading:
+    def mixed(self, request: Request, raw: list[object], param: str, plain: Modality = "text") -> Reading:
         """A list of texts and images; each stands for itself, and those behind URLs are still to be fetched.
 
         Args:
+            request: Whose it is.
             raw: The list as the body holds it.
             param: The list's name.
             plain: What a bare string is.
@@ -63,18 +64,24 @@ class Intake:
             raise InvalidRequest(f"{param}: expected at least one item", param)
         limits = self._service.limits
         check_count(param, len(raw), max(limits.texts, limits.images))
-        reading = split(self._service.reader.mixed(raw, plain, param))
+        reading = split(self._reader(request).mixed(raw, plain, param))
         behind_urls = sum(isinstance(error, UrlNotFetched) for error in reading.errors.values())
         images = sum(item.modality == "image" for item in reading.items)
         check_count(param, images + behind_urls, limits.images)
         check_count(param, len(reading.items) - images, limits.texts)
         return reading
 
-    async def fetch(self, reading: Reading, raw: list[object], deadline: Deadline, param: str) -> Reading:
+    async def fetch(
+        self, request: Request, reading: Reading, raw: list[object], deadline: Deadline, param: str
+    ) -> Reading:
         """The list with its images that stand behind URLs."""
         if not reading.errors:
             return reading
-        return await self._service.reader.fetch(reading, raw, deadline, param)
+        return await self._reader(request).fetch(reading, raw, deadline, param)
+
+    def _reader(self, request: Request) -> ListReader:
+        """Who reads for the request's tenant."""
+        return self._service.readers.of(request.tenant)
 
 
 def is_hopeless(reading: Reading) -> bool:

@@ -33,6 +33,7 @@ from router.errors import (
     UnsupportedMedia,
 )
 from router.http import JSON, MSGPACK, MULTIPART
+from router.openapi_security import SCHEMES, secured
 from router.policy import Policy
 from router.policy_admin import DryRunRequest
 from router.ranking_schemas import (
@@ -112,8 +113,8 @@ def openapi_document() -> dict[str, Any]:
             "version": _version(),
             "description": "How similar are this picture and this text? Cached, cascaded, marked.",
         },
-        "paths": _paths(),
-        "components": {"schemas": schemas["$defs"]},
+        "paths": secured(_paths(), _error_response),
+        "components": {"schemas": schemas["$defs"], "securitySchemes": SCHEMES},
     }
 
 

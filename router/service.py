@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cache.two_level import EmbeddingCache
+from router.access import Access
 from router.breaker import CircuitBreaker
 from router.cascade import Cascade
 from router.config import LimitsConfig
@@ -11,7 +12,7 @@ from router.embedder import Embedder
 from router.policy_admin import PolicyAdmin
 from router.policy_in_force import PolicyInForce
 from router.readiness import Readiness
-from router.readings import ListReader
+from router.tenants import Readers
 
 
 @dataclass(slots=True)
@@ -22,7 +23,7 @@ class Service:
     cache: EmbeddingCache
     fast: Embedder
     accurate: Embedder
-    reader: ListReader
+    readers: Readers
     limits: LimitsConfig
     readiness: Readiness
     policy: PolicyInForce
@@ -32,3 +33,5 @@ class Service:
     """One before each Redis server, in the order of `cache.url`."""
     policy_admin: PolicyAdmin | None = None
     """What operators ask of the policy; None where the router keeps no journal."""
+    access: Access | None = None
+    """Who may ask; None where everybody may, and no page of another origin."""

@@ -8,7 +8,8 @@ INTRODUCTION = """# Configuration
 
 One YAML file per deployment. Unknown keys are errors; `secondlook config check FILE` says what is wrong and what is
 allowed. `configs/schema.json` is the same as a JSON Schema: the files name it, so that editors complete and check.
-`SECONDLOOK_REDIS_PASSWORD` in the environment holds Redis's password, which no file should.
+What no file should hold is in the environment: Redis's password in `SECONDLOOK_REDIS_PASSWORD`, API keys in
+`SECONDLOOK_API_KEY` and `SECONDLOOK_ADMIN_KEY` ([access.md](access.md)).
 
 This page is made by `secondlook config reference`.
 """

@@ -10,6 +10,7 @@ SecondlookError
 ├── ServiceLost            a running service lost a process that it can't do without
 │   └── StoppedAtOnce      a second signal cut the orderly stop short
 ├── ChangeFailed           a running service could not go over to another configuration
+├── KeysRefused            a file of API keys that can't be used, or has no such key
 ├── NoService              no launcher of this user's serves the address
 ├── CalibrationFailed      a policy's targets could not be calibrated
 ├── QueryFailed            a question to a service got no usable answer
@@ -48,6 +49,10 @@ class StoppedAtOnce(ServiceLost):
 
 class ChangeFailed(SecondlookError):
     """Raised when a running service could not, or not everywhere, go over to another configuration."""
+
+
+class KeysRefused(SecondlookError):
+    """Raised when a file of API keys can't be read or written, or an id is taken or unknown."""
 
 
 class NoService(SecondlookError):

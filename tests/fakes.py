@@ -32,6 +32,7 @@ from router.readiness import Readiness
 from router.readings import ListReader
 from router.schemas import TierChoice
 from router.service import Service
+from router.tenants import SharedReader
 from router.tier_calls import TierCalls
 from tiers.errors import ItemCode
 from tiers.messages import EncodeCall, EncodeReply, ItemFailure, ModelDescription
@@ -302,7 +303,7 @@ class FakeRouter:
             cache=self.cache,
             fast=self.fast.embedder,
             accurate=self.accurate.embedder,
-            reader=ListReader(READER),
+            readers=SharedReader(ListReader(READER)),
             limits=LimitsConfig(body_bytes=100_000, images=4, texts=5, text_chars=64),
             readiness=Readiness(self.fast.embedder, self.accurate.embedder, self.clock),
             policy=PolicyInForce(Policy(threshold=1.0)),

@@ -23,9 +23,9 @@ class Classify:
         service, intake, policy = self._service, self._intake, self._service.policy
         deadline = intake.deadline(request, policy.rule("classify").deadline_s)
         body = await intake.body(request, deadline, ClassifyRequest)
-        images, labels = intake.images(body.input, "input"), intake.texts(_labels(body), "labels")
+        images, labels = intake.images(request, body.input, "input"), intake.texts(request, _labels(body), "labels")
         if images.errors and labels.items:
-            images = await intake.fetch(images, body.input, deadline, "input")
+            images = await intake.fetch(request, images, body.input, deadline, "input")
         if not images.items or not labels.items:
             errors = labels.errors if images.items else images.errors
             raise errors[min(errors)]

@@ -28,7 +28,7 @@ class Rerank:
         deadline = intake.deadline(request, policy.rule("rerank").deadline_s)
         body = await intake.body(request, deadline, RerankRequest)
         tier = choose_tier(body.model, body.tier, service.fast, service.accurate)
-        query, documents = await self._read(body, deadline)
+        query, documents = await self._read(request, body, deadline)
         if not documents.items:
             raise documents.errors[0]
         traffic = read_traffic_class(request)
@@ -40,12 +40,12 @@ class Rerank:
             raise at_callers_place(error, documents.names("documents")) from error
         return rerank_response(question, outcome, documents, body, f"rerank-{request.request_id}")
 
-    async def _read(self, body: RerankRequest, deadline: Deadline) -> tuple[Item, Reading]:
+    async def _read(self, request: Request, body: RerankRequest, deadline: Deadline) -> tuple[Item, Reading]:
         intake, raw_query, raw_documents = self._intake, [as_item(body.query)], as_items(body.documents)
-        query, documents = intake.mixed(raw_query, "query"), intake.mixed(raw_documents, "documents")
+        query, documents = intake.mixed(request, raw_query, "query"), intake.mixed(request, raw_documents, "documents")
         raise_first(query, even_unfetched=False, param="query")
         if is_hopeless(documents):
             raise documents.errors[0]
-        query = await intake.fetch(query, raw_query, deadline, "query")
+        query = await intake.fetch(request, query, raw_query, deadline, "query")
         raise_first(query, param="query")
-        return query.items[0], await intake.fetch(documents, raw_documents, deadline, "documents")
+        return query.items[0], await intake.fetch(request, documents, raw_documents, deadline, "documents")

@@ -40,7 +40,7 @@ class Score:
         body = await intake.body(request, deadline, ScoreRequest)
         tier = choose_tier(body.model, body.tier, service.fast, service.accurate)
         names = (_name_given(body, QUERIES), _name_given(body, DOCUMENTS))
-        queries, documents = await self._read(body, names, deadline)
+        queries, documents = await self._read(request, body, names, deadline)
         pairs, errors = pair_up(queries, documents, names)
         asked = scorings(pairs, body.threshold, tier, read_traffic_class(request))
         scored: list[Scored] = []
@@ -51,16 +51,18 @@ class Score:
             scored += [task.result() for task in tasks]
         return score_response(scored, errors, f"score-{request.request_id}", int(self._wall_clock()))
 
-    async def _read(self, body: ScoreRequest, names: tuple[str, str], deadline: Deadline) -> tuple[Reading, Reading]:
+    async def _read(
+        self, request: Request, body: ScoreRequest, names: tuple[str, str], deadline: Deadline
+    ) -> tuple[Reading, Reading]:
         raw = [as_items(getattr(body, name)) for name in names]
-        queries, documents = (self._intake.mixed(one, name) for one, name in zip(raw, names, strict=True))
+        queries, documents = (self._intake.mixed(request, one, name) for one, name in zip(raw, names, strict=True))
         check_lengths(queries, documents, names)
         for reading in (queries, documents):
             if is_hopeless(reading):
                 raise reading.errors[0]
         return (
-            await self._intake.fetch(queries, raw[0], deadline, names[0]),
-            await self._intake.fetch(documents, raw[1], deadline, names[1]),
+            await self._intake.fetch(request, queries, raw[0], deadline, names[0]),
+            await self._intake.fetch(request, documents, raw[1], deadline, names[1]),
         )
 
     async def _score(self, scoring: Scoring, policy: PolicyInForce, deadline: Deadline) -> Scored:

@@ -20,5 +20,5 @@ class Search:
         intake = self._intake
         deadline = intake.deadline(request, self._service.policy.rule("search").deadline_s)
         body = await intake.body(request, deadline, SearchRequest)
-        raise_first(intake.mixed([as_item(body.query)], "query"), even_unfetched=False, param="query")
+        raise_first(intake.mixed(request, [as_item(body.query)], "query"), even_unfetched=False, param="query")
         raise unknown_collection(body.collection)

@@ -9,6 +9,7 @@ import pytest
 from router.config import ImageUrlsConfig
 from router.readings import ListReader
 from router.schemas import EmbeddingsAnswer, SimilarityAnswer
+from router.tenants import SharedReader
 from tests.fakes import READER, FakeRouter, image
 from tests.pictures import as_base64, picture
 from tests.web_server import WebServer, fetcher, forever, response, url
@@ -32,7 +33,7 @@ def by_url(server: WebServer, path: str) -> dict[str, Any]:
 async def post(router: FakeRouter, server: WebServer | None, path: str, document: dict[str, Any]) -> httpx.Response:
     """Ask a router that fetches from the server, or from nowhere."""
     images = fetcher(server, clock=router.clock) if server is not None else None
-    async with router.client(reader=ListReader(READER, fetcher=images)) as client:
+    async with router.client(readers=SharedReader(ListReader(READER, fetcher=images))) as client:
         return await client.post(path, json=document)
 
 
@@ -198,7 +199,7 @@ async def test_image_that_takes_longer_than_the_request_may_is_a_408(server: Web
     server.answers["/slow"] = forever
     router = FakeRouter()
     images = fetcher(server, clock=router.clock)
-    async with router.client(reader=ListReader(READER, fetcher=images)) as client:
+    async with router.client(readers=SharedReader(ListReader(READER, fetcher=images))) as client:
         document = {"images": [by_url(server, "/slow")], "texts": ["cat"]}
         answer = await client.post("/v1/similarity", json=document, headers={"X-Deadline-Ms": "100"})
 

@@ -16,6 +16,7 @@ from router.api import Api
 from router.config import LimitsConfig
 from router.items import ItemReader
 from router.readings import ListReader
+from router.tenants import SharedReader
 from router.tier_calls import TierShed, TierUnreachable
 from tests.fakes import READER, FakeRouter
 
@@ -200,7 +201,7 @@ class FaultyReader(ItemReader):
 async def test_fault_of_ours_is_a_500_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
     """The caller gets a fixed text and an id; the log has the rest under that id."""
     faulty = FaultyReader(READER.hasher, 10)
-    async with FakeRouter().client(reader=ListReader(faulty)) as client:
+    async with FakeRouter().client(readers=SharedReader(ListReader(faulty))) as client:
         response = await client.post("/v1/similarity", json=QUESTION, headers={"X-Request-Id": "mine"})
 
     assert code(response) == (500, "internal", None)

@@ -55,7 +55,13 @@ def test_minimal_file_leaves_the_rest_at_its_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("addition", "path", "allowed"),
     [
-        ("polciy: {threshold: 2}", "polciy", "cache, image_urls, limits, name, policy, router, server, tiers"),
+        ("polciy: {threshold: 2}", "polciy", "access, cache, image_urls, limits, name, policy, router, server, tiers"),
+        (
+            "access: {key_file: keys.yaml}",
+            "access.key_file",
+            "allow_open, cors_origins, keys, keys_file, quota, share_cache",
+        ),
+        ("access: {keys: [{hsah: x}]}", "access.keys.0.hsah", "expires_at, hash, id, quota, role, tenant"),
         ("server: {prot: 1}", "server.prot", "host, port"),
         ("router: {breaker: {open_ms: 1}}", "router.breaker.open_ms", "consecutive_failures, failure_rate, open_s"),
         ("policy: {margin: 1}", "policy.margin", ", ".join(sorted(Policy.model_fields))),
@@ -203,7 +209,8 @@ def test_every_relative_path_is_beside_the_file(tmp_path: Path) -> None:
     file.write_text(
         "tiers:\n  fast: {model: {architecture: ViT-B-32, pretrained: weights.pt}}\n"
         "  accurate: {model: {architecture: ViT-B-32, pretrained: openai}}\n"
-        "cache: {url: 'embedded:store', secret_file: secret, journal: {url: 'embedded:journal'}}\n",
+        "cache: {url: 'embedded:store', secret_file: secret, journal: {url: 'embedded:journal'}}\n"
+        "access: {keys_file: keys.yaml}\n",
         encoding="utf-8",
     )
 
@@ -214,6 +221,7 @@ def test_every_relative_path_is_beside_the_file(tmp_path: Path) -> None:
     assert args.cache.url == f"embedded:{tmp_path / 'store'}"
     assert args.cache.secret_file == str(tmp_path / "secret")
     assert args.cache.journal_path() == tmp_path / "journal"
+    assert args.access.keys_file == str(tmp_path / "keys.yaml")
 
 
 @pytest.mark.parametrize("url", ["cache", "none:", "redis://host", "embedded:auto", "embedded:/journal"])

@@ -10,6 +10,8 @@ from tiers.errors import BadItem, ReplicaOverloaded, TierError
 
 CONTRACT = {
     "invalid_request": 400,
+    "unauthorized": 401,
+    "forbidden": 403,
     "unknown_model": 404,
     "unknown_collection": 404,
     "not_found": 404,
@@ -19,6 +21,7 @@ CONTRACT = {
     "too_large": 413,
     "unsupported_media": 415,
     "bad_image": 422,
+    "rate_limited": 429,
     "internal": 500,
     "overloaded": 503,
     "unavailable": 503,

@@ -74,6 +74,24 @@ def test_errors_are_documented_with_the_tables_statuses() -> None:
             assert status == "200" or "`" in response["description"]
 
 
+def test_document_says_which_routes_take_keys_and_what_refuses_them() -> None:
+    """Both ways to send one, everywhere but for health; 403 where an admin's is asked."""
+    document = openapi_document()
+    schemes = document["components"]["securitySchemes"]
+    assert {(one["type"], one.get("scheme"), one.get("name")) for one in schemes.values()} == {
+        ("http", "bearer", None),
+        ("apiKey", None, "X-Api-Key"),
+    }
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            refusals = {"401", "403", "429"} & operation["responses"].keys()
+            if path in ("/healthz", "/readyz"):
+                assert (operation["security"], refusals) == ([], set())
+            else:
+                assert operation["security"] == [{name: []} for name in schemes]
+                assert refusals == ({"401", "403", "429"} if path.startswith("/admin") else {"401", "429"}), path
+
+
 @pytest.mark.parametrize(
     ("path", "document", "model"),
     [
