@@ -85,7 +85,7 @@ async def _post(client: httpx.AsyncClient, body: dict[str, Any]) -> dict[str, An
         if response.status_code == httpx.codes.OK:
             item: dict[str, Any] = response.json()["data"][0]
             return None if "error" in item else item
-        if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+        if response.status_code not in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
             return None
         await asyncio.sleep(RETRY_S * 2**attempt)
     return None

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from secondlook.commands import bench, calibrate, config, demo, policy, query, serve, status
+from secondlook.commands import bench, calibrate, config, demo, keys, policy, query, serve, status
 from secondlook.errors import SecondlookError
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
@@ -14,6 +14,7 @@ COMMANDS = {
     "query": query,
     "status": status,
     "policy": policy,
+    "keys": keys,
     "calibrate": calibrate,
     "demo": demo,
     "config": config,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from secondlook.cluster import Application
 from secondlook.deployment_file import load
 from secondlook.errors import ConfigRefused
+from secondlook.exposure import check_exposure
 from secondlook.rollout import changed_keys, split
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ class Deployment:
             self._remember(change.action, change.args.policy, change.note)
 
     def _change(self, args: "AppArgs", action: "Action", note: str = "") -> Change:
+        if args.access != self._args.access:
+            check_exposure(args)
         old, new = self._args.model_dump(mode="json"), args.model_dump(mode="json")
         application = _application(args, self._port)
         rolls = tuple(changed_keys(self.application.args, application.args))

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from secondlook.credentials import authorization
 from secondlook.errors import QueryFailed
 
 TIMEOUT_S = 60.0
@@ -77,11 +78,13 @@ def fetch(client: httpx.Client, method: str, path: str, *, expects: str, json: o
     return _body_of(response, expects)
 
 
-def connect(url: str) -> httpx.Client:
+def connect(url: str, *, is_admin: bool = False) -> httpx.Client:
     """A client for the service at `url`; proxies of the environment are not asked for a local address.
 
+    It sends the environment's API key; `is_admin` where a route for operators is asked.
+
     Raises:
-        QueryFailed: `url` is not the URL of an HTTP server.
+        QueryFailed: `url` is not the URL of an HTTP server, or the environment's key can't be sent.
     """
     try:
         parsed = httpx.URL(url)
@@ -90,7 +93,8 @@ def connect(url: str) -> httpx.Client:
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise QueryFailed(f"not an http(s) URL: {url}")
     local = parsed.host in ("127.0.0.1", "localhost", "::1")
-    return httpx.Client(base_url=parsed, timeout=TIMEOUT_S, trust_env=not local)
+    headers = authorization(is_admin=is_admin)
+    return httpx.Client(base_url=parsed, headers=headers, timeout=TIMEOUT_S, trust_env=not local)
 
 
 def _body_of(response: httpx.Response, expects: str) -> dict[str, Any]:

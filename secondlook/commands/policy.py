@@ -157,7 +157,7 @@ def _history(options: argparse.Namespace) -> list[Answer]:
 def _fetch(options: argparse.Namespace, method: str, path: str, body: Answer | None, expects: str) -> Answer:
     from secondlook.similarity import connect, fetch  # noqa: PLC0415 - --help does not need httpx
 
-    with connect(options.url) as client:
+    with connect(options.url, is_admin=True) as client:
         return fetch(client, method, path, expects=expects, json=body)
 
 

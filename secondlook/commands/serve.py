@@ -29,10 +29,12 @@ def port_number(text: str) -> int:
 def run(options: argparse.Namespace) -> int:
     """Start, serve, drain, stop."""
     from secondlook.deployment import Deployment  # noqa: PLC0415
+    from secondlook.exposure import check_exposure  # noqa: PLC0415
     from secondlook.foreground import serve_in_foreground  # noqa: PLC0415 - --help needs neither
     from secondlook.launch import Service  # noqa: PLC0415
 
     args = load(options.config, host=options.host, port=options.port)
+    check_exposure(args)
     return serve_in_foreground(
         Service(
             deployable=partial(Deployment, options.config, args),

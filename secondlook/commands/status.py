@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     """Ask and print."""
     from secondlook.similarity import connect, fetch  # noqa: PLC0415 - --help does not need httpx
 
-    with connect(options.url) as client:
+    with connect(options.url, is_admin=True) as client:
         status = fetch(client, "GET", "/admin/status", expects="tiers")
     if options.json:
         print(json.dumps(status, indent=2))
