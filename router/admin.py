@@ -6,7 +6,8 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from router.errors import InvalidRequest, Unavailable
+from router.eager import within
+from router.errors import DeadlineExceeded, InvalidRequest, Unavailable
 from router.http import Request, Response, parse_body, parse_object, read_body
 from router.policy_admin import DryRunRequest, PolicyAdmin
 from router.service import Service
@@ -46,12 +47,12 @@ class AdminRoutes:
 
     async def validate(self, request: Request) -> Response:
         """Whether a policy document could be applied."""
-        document = parse_object(request, await read_body(request, MAX_BODY_BYTES))
+        document = parse_object(request, await self._read(request))
         return Response(self._policy_admin.validate(document))
 
     async def dry_run(self, request: Request) -> Response:
         """What a policy would have done on recorded traffic."""
-        body = parse_body(request, await read_body(request, MAX_BODY_BYTES), DryRunRequest)
+        body = parse_body(request, await self._read(request), DryRunRequest)
         return Response(await self._policy_admin.dry_run(body, self._service.policy))
 
     async def history(self, _request: Request) -> Response:
@@ -62,6 +63,13 @@ class AdminRoutes:
         """A page of the audit log."""
         after, limit = _page(request)
         return Response(await self._policy_admin.audit_page(after, limit))
+
+    async def _read(self, request: Request) -> bytes:
+        """The body; who sends it drop by drop holds no place for longer than a request may take."""
+        try:
+            return await within(read_body(request, MAX_BODY_BYTES), self._service.deadline_s)
+        except TimeoutError as error:
+            raise DeadlineExceeded("the body did not arrive before the deadline") from error
 
     @property
     def _policy_admin(self) -> PolicyAdmin:

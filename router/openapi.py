@@ -209,7 +209,7 @@ def _post(
 
 
 def _admin_post(name: str, summary: str, body: type[BaseModel], answer: type[BaseModel]) -> dict[str, Any]:
-    errors = (InvalidRequest, TooLarge, UnsupportedMedia, InternalError, Unavailable)
+    errors = (InvalidRequest, DeadlineExceeded, TooLarge, UnsupportedMedia, InternalError, Unavailable)
     content = {media: {"schema": _ref(body)} for media in (JSON, MSGPACK)}
     return {
         "post": {

@@ -149,6 +149,25 @@ async def test_body_that_never_arrives_is_a_408_at_the_deadline() -> None:
     assert json.loads(sent[1]["body"])["error"]["code"] == "deadline_exceeded"
 
 
+@pytest.mark.parametrize("path", ["/admin/policy/validate", "/admin/policy/dry-run"])
+async def test_operators_body_that_never_arrives_is_a_408_as_well(path: str) -> None:
+    """Their routes have no deadline of their own: the service's longest is theirs."""
+    api = Api(FakeRouter().make_service(deadline_s=0.01))
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with asyncio.timeout(5):
+        await api({"type": "http", "method": "POST", "path": path, "headers": []}, receive, send)
+
+    assert sent[0]["status"] == 408
+
+
 async def test_full_router_sheds_with_retry_after_and_stays_observable() -> None:
     """Over its bound a request is answered 503 at once; health and status still answer."""
     router = FakeRouter()
