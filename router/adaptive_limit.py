@@ -21,11 +21,11 @@ class AdaptiveLimitConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    floor: int = Field(default=32, ge=1, description="Images, or handfuls of eight texts, that may always be held.")
+    floor: int = Field(default=24, ge=1, description="Images, or handfuls of eight texts, that may always be held.")
     ceiling: int = Field(default=1024, ge=1, description="The same, at most, however fast the tier answers.")
     initial: int = Field(default=64, ge=1, description="The same, before anything was measured.")
     tolerance: float = Field(
-        default=1.5,
+        default=1.25,
         gt=1,
         le=100,
         description="Latency at which the limit stops growing, as a multiple of an item's latency without queueing. "

@@ -43,13 +43,16 @@ _STARTING = json.dumps(
 )
 HEAD_TIMEOUT_S = 10
 BODY_PAUSE_S = 60
+IDLE_S = 300
 # Serve's template binds HAProxy's status and metrics pages to every interface. It splices requests, after which
 # HAProxy 2.8 no longer sees a client go away whose body was larger than its buffer (16 KB), so that work would go on
 # for nobody. And an HAProxy that has just been started again, and knows no router yet, would say 404 to everybody.
 # Who sends a request drop by drop, or stops in the middle, would hold a connection for the hour that the template gives
 # clients, and 4096 of them all there are. What HAProxy says to them is a page of its own, which no setting changes.
+# Between requests a connection may rest: one that is closed just when the next request comes loses it.
 _EDITS = rf"""/^defaults$/a\
-    timeout http-request {HEAD_TIMEOUT_S}s
+    timeout http-request {HEAD_TIMEOUT_S}s\
+    timeout http-keep-alive {IDLE_S}s
 s/^( *timeout client) .*/\1 {BODY_PAUSE_S}s/
 /^(frontend prometheus|listen stats)$/,/^ *bind /s/^( *bind +)[*]?:([0-9]+)/\1127.0.0.1:\2/
 /^ *option splice-request$/d

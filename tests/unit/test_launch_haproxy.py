@@ -66,7 +66,12 @@ def test_wrapper_gives_clients_little_time_for_a_request(wrapper: Path) -> None:
     started = start(wrapper)
 
     timeouts = [line.strip() for line in started.stdout.splitlines() if "timeout" in line]
-    assert timeouts == ["timeout http-request 10s", "timeout client 60s", "timeout server 3600s"]
+    assert timeouts == [
+        "timeout http-request 10s",
+        "timeout http-keep-alive 300s",
+        "timeout client 60s",
+        "timeout server 3600s",
+    ]
 
 
 def test_wrapper_tells_clients_to_come_again_while_no_router_is_known(wrapper: Path) -> None:

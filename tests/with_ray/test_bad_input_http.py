@@ -1,14 +1,19 @@
 """The contract's table of errors, each row through real HTTP."""
 
+import http.client
 import socket
 import struct
+import time
 import zlib
+from contextlib import closing
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from router.errors import ERROR_TABLE
+from secondlook.haproxy import HEAD_TIMEOUT_S
 from tests.pictures import as_base64, picture
 
 GOOD = as_base64(picture(1))
@@ -145,3 +150,14 @@ def test_body_that_never_arrives_ends_with_the_deadline(base_url: str) -> None:
         answer = connection.recv(65536)
 
     assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_connection_that_rests_between_requests_is_kept(base_url: str) -> None:
+    """Longer than a request's head may take to arrive: who closes it just then loses the next request."""
+    address = urlsplit(base_url)
+    with closing(http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)) as connection:
+        for rest_s in (0.0, HEAD_TIMEOUT_S + 1.0):
+            time.sleep(rest_s)
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().read() == b'{"status":"ok"}'
+            assert connection.sock is not None
