@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 CODE := cache tiers router jobs secondlook demo bench examples tests
 
-.PHONY: help setup demo serve test chaos bench check format clean
+.PHONY: help setup demo serve test chaos bench lint check format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,11 +41,13 @@ chaos: $(VENV)/.installed-dev ## test a running service under faults, each sever
 bench: $(VENV)/.installed-dev ## measure layer by layer, as ratios to the floor
 	$(BIN)/python -m bench
 
-check: $(VENV)/.installed-dev ## format, lint, types, imports, fast tests
+lint: $(VENV)/.installed-dev ## format, lint, types, imports
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check: lint ## the same, and fast tests
 	$(BIN)/python -m pytest tests/unit
 
 format: $(VENV)/.installed-dev ## format and mend what can be mended
