@@ -143,7 +143,12 @@ def embeddings_response(
         "model": answered_by.model,
         "usage": usage,
     }
-    return Response(body, headers={"server-timing": server_timing(timings_ms), "x-tier": answered_by.tier})
+    headers = {
+        "server-timing": server_timing(timings_ms),
+        "x-tier": answered_by.tier,
+        "x-cached": str(sum(embedding.is_hit for embedding in embeddings)),
+    }
+    return Response(body, headers=headers)
 
 
 def _encode_vector(vector: NDArray[np.float32], encoding: str) -> object:

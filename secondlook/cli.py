@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from secondlook.commands import bench, calibrate, config, demo, keys, policy, query, serve, status
+from secondlook.commands import bench, calibrate, config, demo, keys, policy, query, serve, status, warmup
 from secondlook.errors import SecondlookError
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
@@ -16,6 +16,7 @@ COMMANDS = {
     "policy": policy,
     "keys": keys,
     "calibrate": calibrate,
+    "warmup": warmup,
     "demo": demo,
     "config": config,
     "bench": bench,

@@ -13,6 +13,7 @@ SecondlookError
 ├── KeysRefused            a file of API keys that can't be used, or has no such key
 ├── NoService              no launcher of this user's serves the address
 ├── CalibrationFailed      a policy's targets could not be calibrated
+├── WarmupFailed           a catalogue could not be embedded, or not all of it
 ├── QueryFailed            a question to a service got no usable answer
 ├── BenchFailed            no engine could be measured
 └── DemoFailed             the demonstration did not show what it is there to show
@@ -61,6 +62,10 @@ class NoService(SecondlookError):
 
 class CalibrationFailed(SecondlookError):
     """Raised when there is nothing to calibrate, or nothing to calibrate with; the message says which."""
+
+
+class WarmupFailed(SecondlookError):
+    """Raised when a catalogue can't be read, embedded or kept; what was embedded before is kept."""
 
 
 class QueryFailed(SecondlookError):
