@@ -133,6 +133,8 @@ def _blamed(response: httpx.Response | None, places: Sequence[int], attempt: int
         return None
     if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR and attempt < INTERNAL_ATTEMPTS:
         return None
+    if response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and len(places) == 1:
+        return 0
     match = _PLACE.fullmatch(str(_error_of(response).get("param")))
     place = int(match[1]) if match else len(places)
     return place if place < len(places) else None
