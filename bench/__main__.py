@@ -25,6 +25,7 @@ from bench.soak import measure_soak
 from bench.start import measure_start
 from bench.tail import measure_tail
 from bench.tiers_ceiling import measure_tiers
+from bench.warmup import measure_warmup
 from bench.zipf import measure_zipf
 
 SCENARIOS: dict[str, Scenario] = {
@@ -43,8 +44,9 @@ SCENARIOS: dict[str, Scenario] = {
     "overload": measure_overload,
     "peers": measure_peers,
     "certified": measure_certified,
+    "warmup": measure_warmup,
 }
-NOT_BY_DEFAULT = ("soak", "tiers", "single", "neighbours", "poison", "overload", "peers", "certified")
+NOT_BY_DEFAULT = ("soak", "tiers", "single", "neighbours", "poison", "overload", "peers", "certified", "warmup")
 FOLDERS = ("folder", "peers")
 
 

@@ -1,5 +1,6 @@
 """The cache of embeddings: an in-process level over a shared store, written behind the answers."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,6 +21,8 @@ CLOSE_TIMEOUT_S = 2.0
 # let a stranger fill the store with keys of inputs that do not exist.
 ABSENT_TTL_S = 30.0
 ABSENT_BYTES = 8 * 2**20
+# How long who can wait pauses before asking again for what the shared store did not answer in time.
+PATIENT_PAUSES_S = (0.02, 0.1, 0.5)
 
 
 class Lookup(NamedTuple):
@@ -95,6 +98,21 @@ class EmbeddingCache:
             for place, stored in zip(missing, await self._get_shared(self._shared, asked), strict=True):
                 found[place] = stored
         self._misses += found.count(None)
+        return found
+
+    async def get_many_patiently(self, lookups: Sequence[Lookup]) -> list[Stored | None]:
+        """Return what `get_many` does, for who can wait: what the shared store did not answer is asked for again."""
+        shared = self._shared
+        unanswered = shared.unanswered if shared is not None else 0
+        found = await self.get_many(lookups)
+        for pause_s in PATIENT_PAUSES_S:
+            if shared is None or None not in found or shared.unanswered == unanswered:
+                break
+            await asyncio.sleep(pause_s)
+            unanswered = shared.unanswered
+            missing = [place for place, stored in enumerate(found) if stored is None]
+            for place, stored in zip(missing, await self.get_many([lookups[at] for at in missing]), strict=True):
+                found[place] = stored
         return found
 
     def get_many_now(self, lookups: Sequence[Lookup]) -> list[Stored | None]:

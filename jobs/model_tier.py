@@ -84,7 +84,7 @@ class ModelTier(Generic[Text]):
             CacheFailed: The cache does not keep what it is given.
         """
         items, failed = self._read(texts)
-        stored = await self._cache.get_many([self._space.lookup(item) for item in items.values()])
+        stored = await self._cache.get_many_patiently([self._space.lookup(item) for item in items.values()])
         missing = [place for place, found in zip(items, stored, strict=True) if found is None]
         report(cached=len(items) - len(missing), rejected=len(failed))
         for start in range(0, len(missing), self._batch):

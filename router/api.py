@@ -157,9 +157,10 @@ class Api:
         items = list(reading.items)
         _check_dimensions(body.dimensions, embedder)
         model = embedder.description
-        cached = await embedder.cached(items)
+        traffic = read_traffic_class(request)
+        cached = await embedder.cached(items, traffic)
         timings_ms = {"cache": (self._clock() - started) * 1e3}
-        embeddings = await _complete(embedder, items, cached, deadline, read_traffic_class(request))
+        embeddings = await _complete(embedder, items, cached, deadline, traffic)
         if embedder.description != model and any(embedding is None for embedding in cached):
             raise Unavailable("the tier's model has just changed", retry_after_s=1)
         timings_ms["total"] = (self._clock() - started) * 1e3

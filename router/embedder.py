@@ -115,9 +115,10 @@ class Embedder:
         """Whether the shared store said of every item, a moment ago, that it has not got its embedding."""
         return self.memory is not None and self.memory.lacks(items)
 
-    async def cached(self, items: Sequence[Item]) -> list[Embedding | None]:
-        """What the cache has of these items."""
-        return self.found(items, await self._cache.get_many(self.lookups(items)) or [None] * len(items))
+    async def cached(self, items: Sequence[Item], traffic: TrafficClass = "live") -> list[Embedding | None]:
+        """What the cache has of these items. Warm-up waits for a slow store rather than embed what it has."""
+        look_up = self._cache.get_many if traffic == "live" else self._cache.get_many_patiently
+        return self.found(items, await look_up(self.lookups(items)) or [None] * len(items))
 
     async def encode(
         self, items: Sequence[Item], deadline: Deadline, traffic: TrafficClass = "live"

@@ -243,6 +243,16 @@ async def test_answer_says_how_long_it_took() -> None:
     assert stages[-1] == "total"
 
 
+async def test_answer_says_how_many_items_were_cached() -> None:
+    """Without their being looked at one by one."""
+    router = FakeRouter()
+    await ask(router, input="a cat")
+
+    response = await ask(router, input=["a cat", "a dog", "a cat"])
+
+    assert response.headers["x-cached"] == "2"
+
+
 async def test_models_are_listed_with_what_they_are() -> None:
     """OpenAI's list, with tier, revision, dimension and precision."""
     async with FakeRouter().client() as client:
