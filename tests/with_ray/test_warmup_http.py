@@ -21,6 +21,7 @@ from bench.payloads import captions
 from tests.deployment_files import write_deployment_file
 from tests.faults.chaos import report
 from tests.pictures import as_base64, picture
+from tests.redis_server import RedisServer
 from tests.service_process import REPOSITORY, RunningService, run_service
 
 TEXTS = 2400
@@ -211,3 +212,25 @@ def test_texts_are_hits_from_the_first_request_to_the_next_model(service: Runnin
         (item,) = httpx.post(f"{following.base_url}/v1/similarity", json=body, timeout=60).json()["data"]
         assert item["tiering"]["cache"] == {"image": "miss", "texts": {"hit": 300, "miss": 0}}
         assert items(following.base_url)["fast"] == 1
+
+
+def test_job_whose_redis_dies_fails_and_is_completed_by_the_next(folder: Path) -> None:
+    """Nothing is claimed that is not kept; a lookup of a long list finds all of it, however slow Redis is."""
+    catalogue = Catalogue(folder, 400_000)
+    with RedisServer() as redis:
+        changes = {"cache": {"url": redis.url, "l1_bytes": 0}}
+        with run_service(write_deployment_file(folder / "redis.yaml", changes)) as service:
+            url = service.base_url
+            process = start(catalogue.file, "--url", url)
+            wait_for_items(url, 600)
+            redis.kill()
+            out, err = process.communicate(timeout=120)
+            redis.start()
+            rest = run(catalogue.file, "--url", url)
+            again = run(catalogue.file, "--url", url)
+
+    assert process.returncode == 1, err
+    assert "could not keep" in json.loads(out)["error"]
+    assert "run the same command again" in err
+    assert all(tier["embedded"] > 0 for tier in rest["tiers"].values())
+    assert {(tier["embedded"], tier["cached"]) for tier in again["tiers"].values()} == {(0, TEXTS)}
