@@ -19,8 +19,12 @@ BROKEN_SHARE = 0.5
 class KeptWrites:
     """Follows the writes that a service's cache has dropped since the job began."""
 
-    def __init__(self, client: httpx.AsyncClient, embedded: Callable[[], int]) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, embedded: Callable[[], int], credentials: Mapping[str, str] | None = None
+    ) -> None:
+        """`credentials` are the headers of an operator, whom alone the status is for where keys are needed."""
         self._client = client
+        self._headers = {"Connection": "close", **(credentials or {})}
         self._embedded = embedded
         self._before = self._seen = 0
         self._embedded_seen = 0
@@ -65,7 +69,7 @@ class KeptWrites:
 
     async def _look(self) -> Mapping[str, Any]:
         try:
-            response = await self._client.get("/admin/status", headers={"Connection": "close"})
+            response = await self._client.get("/admin/status", headers=self._headers)
             cache: Mapping[str, Any] = response.raise_for_status().json()["cache"]
         except (httpx.HTTPError, ValueError, KeyError) as error:
             raise ServiceFailed(f"the status can't be read from {self._client.base_url}") from error

@@ -11,7 +11,7 @@ import httpx
 
 from cache.config import NONE
 from cache.errors import CacheError
-from cache.keys import ContentHasher
+from cache.keys import ContentHasher, tenant_secret
 from cache.open import load_secret, open_cache
 from cache.store import OpenGate
 from jobs.errors import CacheFailed
@@ -20,6 +20,7 @@ from jobs.kept_writes import KeptWrites
 from jobs.model_tier import ModelTier
 from jobs.service_tier import Refusal, ServiceTier
 from jobs.warmup import WINDOW_ROWS, Tally, Warmer
+from router.api_keys import environment_keys
 from router.config import AppArgs
 from router.items import ItemReader
 from router.redis_password import REDIS_PASSWORD_VARIABLE
@@ -27,6 +28,7 @@ from router.space import full_name
 from secondlook.client.connection import http_settings
 from secondlook.client.retries import Refusal as RefusedCall
 from secondlook.client.retries import RetryPolicy
+from secondlook.credentials import authorization
 from secondlook.errors import WarmupFailed
 from secondlook.similarity import connect, fetch
 from tiers.errors import ModelUnavailable
@@ -44,6 +46,8 @@ class Target:
     tiers: tuple[str, ...]
     url: str | None
     next_args: AppArgs | None = None
+    tenant: str = ""
+    """Whose part of the next deployment's cache; a service knows it by the API key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,11 @@ async def _service(target: Target, tally: Tally) -> AsyncIterator[OpenedTiers]:
     with connect(url) as probe:
         cards: list[dict[str, Any]] = fetch(probe, "GET", "/v1/models", expects="data")["data"]
     dimensions = {card["tier"]: int(card["dimension"]) for card in cards}
-    async with httpx.AsyncClient(**http_settings(url, {"traffic_class": "warm-up"}), timeout=TIMEOUT_S) as client:
-        kept = KeptWrites(client, lambda: sum(tier.embedded for tier in tally.tiers.values()))
+    settings = http_settings(url, {"traffic_class": "warm-up"})
+    settings["headers"] = {**settings["headers"], **authorization(is_admin=False)}
+    async with httpx.AsyncClient(**settings, timeout=TIMEOUT_S) as client:
+        credentials = authorization(is_admin=True)
+        kept = KeptWrites(client, lambda: sum(tier.embedded for tier in tally.tiers.values()), credentials)
         await kept.begin()
         yield OpenedTiers(
             [ServiceTier(client, tier, _pause) for tier in target.tiers],
@@ -117,7 +124,7 @@ async def _next_models(target: Target, args: AppArgs) -> AsyncIterator[OpenedTie
         cache = await open_cache(patient, OpenGate, redis_password=password, secret=secret)
     except CacheError as error:
         raise CacheFailed(f"the next deployment's cache: {error}") from error
-    reader = ItemReader(ContentHasher(secret, args.cache.image_digest), args.limits.text_chars)
+    reader = _next_reader(args, secret, target.tenant)
     warmers: list[ModelTier[Any]] = []
     try:
         for tier in target.tiers:
@@ -136,9 +143,21 @@ async def _next_models(target: Target, args: AppArgs) -> AsyncIterator[OpenedTie
         await cache.close()
 
 
+def _next_reader(args: AppArgs, secret: bytes, tenant: str) -> ItemReader:
+    """Who gives texts the names that the next deployment's routers will look them up by."""
+    has_keys = args.access.names_keys or bool(environment_keys(os.environ))
+    is_shared = not has_keys or args.access.share_cache
+    if is_shared == bool(tenant):
+        problem = "tenants share the cache: leave --tenant out" if is_shared else "each tenant has its own: name one"
+        raise WarmupFailed(f"in the next deployment {problem}")
+    # Texts have the same digest whatever images have.
+    hasher = ContentHasher(tenant_secret(secret, tenant) if tenant else secret, "blake2b")
+    return ItemReader(hasher, args.limits.text_chars, tenant)
+
+
 def _present_models(url: str) -> dict[str, str | None]:
     """The full names of a service's models."""
-    with connect(url) as client:
+    with connect(url, is_admin=True) as client:
         models: dict[str, str | None] = fetch(client, "GET", "/admin/policy", expects="models")["models"]
     return models
 

@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     roll = parser.add_argument_group("before another model is put in force")
     roll.add_argument("--revision", choices=("next",), help="embed with the models of --config, in this process")
     roll.add_argument("--config", type=Path, metavar="F", help="the deployment file that is to be applied")
+    roll.add_argument("--tenant", default="", metavar="T", help="whose part of its cache, where tenants share none")
 
 
 class _Rejects:
@@ -136,7 +137,7 @@ def _target(options: argparse.Namespace) -> "Target":
         raise WarmupFailed("--revision next and --config go together")
     if options.config is None:
         return Target(options.tiers, options.url or DEFAULT_URL)
-    return Target(options.tiers, options.url, load(options.config))
+    return Target(options.tiers, options.url, load(options.config), options.tenant)
 
 
 def _check_any(job: _Job) -> None:
