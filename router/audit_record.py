@@ -7,8 +7,8 @@ from pydantic import Field, TypeAdapter
 
 from router.outcome import DegradedReason, TierName
 
-Loss = Literal["busy", "shed", "timeout", "unavailable", "unknown_key", "model_changed", "failed"]
-"""Why a drawn item has no second answer."""
+Loss = Literal["busy", "shed", "timeout", "unavailable", "unknown_key", "model_changed", "failed", "balance"]
+"""Why a drawn item has no second answer; `balance`: it has, and is left out by lot, as often as others are lost."""
 
 
 class AuditRecord(NamedTuple):

@@ -1,7 +1,9 @@
 """The audit: of items drawn by lot the other tier's answer too, in the background, at warm-up's priority.
 
 Lots are drawn whatever was decided, and before anybody looks whether the other tier has time. One that is not answered
-is recorded as lost and not drawn again, so that a report can say what it does not know.
+is recorded as lost and not drawn again, so that a report can say what it does not know. Lost are only items that one
+tier has answered, and those that both have are another kind: they took a second look. So of these as many are left
+out, by lot, or what is left would show too few errors whenever the other tier is busy.
 """
 
 import asyncio
@@ -27,6 +29,8 @@ MAX_WAITING = 256
 MAX_WAITING_BYTES = 32 * 2**20
 AT_ONCE = 4
 PATIENCE_S = 30.0
+LOSS_WEIGHT = 0.02
+"""Of one audit in the share that is lost: the last hundred or so count."""
 _LOSSES: dict[type[ApiError], Loss] = {
     Overloaded: "shed",
     DeadlineExceeded: "timeout",
@@ -83,6 +87,7 @@ class Auditor:
         self._wall_clock = wall_clock
         self._waiting: deque[Seen] = deque()
         self._waiting_bytes = 0
+        self._lost_share = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def draw(self, count: int, share: float) -> Sequence[int]:
@@ -92,9 +97,12 @@ class Auditor:
     def add(self, seen: Seen) -> None:
         """Take a drawn item: recorded at once where both tiers have answered, else when the other has."""
         if seen.first is not None and seen.served.tier == "accurate":
-            self._record(seen, seen.first, seen.served)
+            if self._lot.falls(self._lost_share):
+                self._record_loss(seen, "balance")
+            else:
+                self._record(seen, seen.first, seen.served)
         elif len(self._waiting) >= MAX_WAITING or self._waiting_bytes + seen.bytes > MAX_WAITING_BYTES:
-            self._record_loss(seen, "busy")
+            self._lose(seen, "busy")
         else:
             self._waiting.append(_alone(seen))
             self._waiting_bytes += seen.bytes
@@ -126,7 +134,7 @@ class Auditor:
                 raise
             except Exception:  # supervisor of the audit: a fault in one must not end all others
                 logger.exception("an audit failed")
-                self._record_loss(seen, "failed")
+                self._lose(seen, "failed")
 
     async def _audit(self, seen: Seen) -> None:
         asked = [
@@ -137,9 +145,10 @@ class Auditor:
         for embedder, model, known in asked:
             decision = known or await self._ask(embedder, model, seen)
             if not isinstance(decision, Decision):
-                self._record_loss(seen, decision)
+                self._lose(seen, decision)
                 return
             decisions.append(decision)
+        self._lost_share -= LOSS_WEIGHT * self._lost_share
         self._record(seen, *decisions)
 
     async def _ask(self, embedder: Embedder, model: str | None, seen: Seen) -> Decision | Loss:
@@ -162,6 +171,10 @@ class Auditor:
         verdict = fast.verdict
         record = self._begin_record(seen)
         self._log.add(record._replace(margin=verdict.margin, confidence=verdict.confidence, agrees=agrees))
+
+    def _lose(self, seen: Seen, loss: Loss) -> None:
+        self._lost_share += LOSS_WEIGHT * (1.0 - self._lost_share)
+        self._record_loss(seen, loss)
 
     def _record_loss(self, seen: Seen, loss: Loss) -> None:
         self._log.add(self._begin_record(seen)._replace(lost=loss))

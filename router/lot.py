@@ -27,6 +27,10 @@ class Lot:
         self._gaps[share] = position - count
         return tuple(drawn)
 
+    def falls(self, share: float) -> bool:
+        """Whether one thing is drawn that has a chance of `share`."""
+        return self._chance() < share
+
     def _next_gap(self, share: float) -> int:
         """Items that are passed over before the next is drawn."""
         if share >= 1.0:

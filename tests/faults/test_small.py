@@ -102,6 +102,12 @@ def is_hit(client: httpx.Client, seed: int) -> bool:
     return bool(answer.tiering["cache"]["image"] == "hit")
 
 
+def store_file(disk: SmallDisk) -> Path:
+    """The store's file; the journal beside it has one too."""
+    (file,) = [one for one in disk.folder.rglob("data.mdb") if not one.parent.name.endswith(".journal")]
+    return file
+
+
 def test_full_disk_costs_writes_and_no_request(
     service: RunningService, client: httpx.Client, disk: SmallDisk, judge: Judge
 ) -> None:
@@ -109,7 +115,7 @@ def test_full_disk_costs_writes_and_no_request(
     known, new = new_seed(), new_seed()
     wait_until(lambda: is_hit(client, known), 10, "a hit before the fault")
     dropped = cache_status(client)["shared"]["dropped_writes"]
-    (file,) = disk.folder.rglob("data.mdb")
+    file = store_file(disk)
     with Load(service.base_url, clients=1) as load:
         load.go_on(CALM_S)
         disk.fill(file, replicas(service, "Router"))
@@ -158,7 +164,7 @@ def test_damaged_entries_of_the_store_are_misses(client: httpx.Client, disk: Sma
     seeds = [new_seed() for _ in range(10)]
     wait_until(lambda: all(is_hit(client, seed) for seed in seeds), 20, "hits before the damage")
     corrupt = cache_status(client)["corrupt"]
-    (file,) = disk.folder.rglob("data.mdb")
+    file = store_file(disk)
 
     damaged = damage(file.parent)
     answers = [ask(client, seed, DEADLINE_S) for seed in seeds]

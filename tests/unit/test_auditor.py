@@ -380,3 +380,20 @@ async def test_record_holds_no_content(bench: Bench) -> None:
     data = (await bench.log.only()).to_bytes()
     hashes = [item.digest for item in (picture, caption)] + [item.key.encode() for item in (picture, caption)]
     assert not any(secret in data for secret in (b"private", *hashes))
+
+
+async def test_second_looks_are_left_out_as_often_as_other_audits_are_lost(bench: Bench) -> None:
+    """Else what is left would show too few errors while the other tier is busy: a second look is none."""
+    bench.accurate.fault = TierShed()
+    for number in range(150):
+        await bench.ask(bench.sure(b"lost %d" % number))
+        await bench.log.first(number + 1)
+    bench.accurate.fault = None
+    bench.router.clock.now += 600  # until its breaker has closed
+
+    for number in range(200):
+        await bench.ask(bench.unsure(b"looked at twice %d" % number))
+
+    losses = Counter(record.lost for record in (await bench.log.first(350))[150:])
+    assert set(losses) <= {None, "balance"}
+    assert losses["balance"] > 160

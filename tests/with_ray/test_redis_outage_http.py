@@ -35,7 +35,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
 def flip_last_byte_of_every_vector(url: str) -> None:
     """Corrupt whatever is long enough to be a vector."""
     with redis.Redis.from_url(url) as connection:
-        for key in connection.scan_iter():
+        for key in connection.scan_iter(_type="string"):
             value = connection.get(key)
             if isinstance(value, bytes) and len(value) > 100:
                 connection.set(key, value[:-1] + bytes([value[-1] ^ 1]))
