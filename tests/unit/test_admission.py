@@ -163,7 +163,7 @@ def test_slow_answers_lower_their_modalitys_limit_only() -> None:
     for tick in range(100):
         bounds.answered(submission, "image", latency_s=9.0, service_s=0.1, now=float(tick))
 
-    assert bounds.limits["image"] == 32
+    assert bounds.limits["image"] == AdaptiveLimitConfig().floor
     assert bounds.limits["text"] == 64
 
 
