@@ -28,7 +28,7 @@ from tests.faults.load import (
 )
 from tests.faults.nodes import Cluster, Node, cluster
 
-OUTAGE_S = 60.0 if IS_LONG else 15.0
+OUTAGE_S = 60.0 if IS_LONG else 8.0
 SERVED = 0.999
 DEPLOYMENTS = ("Router", "Fast", "Accurate")
 SMALL = {"resources": {"num_cpus": 0.1}}

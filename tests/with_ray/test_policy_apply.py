@@ -30,7 +30,7 @@ from tests.service_process import REPOSITORY, RunningService, run_service
 TIERS = ("Router", "Fast", "Accurate")
 IN_FORCE_S = 5.0
 FRESH_CONNECTIONS = 40
-APPLICATIONS = 50 if IS_LONG else 20
+APPLICATIONS = 50 if IS_LONG else 8
 FILES_THRESHOLD = 1.0
 NOT_NOW = {503, 408}
 """A tier is away, or does not come back before the deadline."""
