@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,16 @@ def write(file: Path, **changes: Any) -> Path:
     return write_deployment_file(file, {"cache": {"url": f"embedded:{file.parent / 'cache'}"}, **changes})
 
 
+def title(pid: int) -> bytes:
+    """What a process calls itself; nothing once it has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
 def replicas(service: RunningService) -> set[int]:
     """The replicas' processes."""
-    return {pid for pid in processes_of(service) if b"ServeReplica:" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+    return {pid for pid in processes_of(service) if b"ServeReplica:" in title(pid)}
 
 
 def reload(service: RunningService) -> None:
