@@ -15,6 +15,7 @@ from secondlook import Client, RateLimited, RetryPolicy
 from secondlook.key_store import add_key, remove_key
 from secondlook.watchdog import MARKER
 from tests.deployment_files import write_deployment_file
+from tests.faults.processes import titled
 from tests.keys import ADMIN, OTHER, USER, bearer, entry
 from tests.pictures import as_base64, captions, picture
 from tests.service_process import REPOSITORY, RunningService, ServiceNotReady, processes_of, run_service
@@ -204,7 +205,7 @@ def test_service_without_keys_is_not_opened_to_a_network(tmp_path: Path) -> None
 
 def replicas(service: RunningService) -> set[int]:
     """The replicas' processes."""
-    return {pid for pid in processes_of(service) if b"ServeReplica:" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+    return titled(processes_of(service), "ServeReplica:")
 
 
 def _folder_of(pid: int) -> Path | None:

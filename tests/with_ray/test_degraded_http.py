@@ -3,13 +3,13 @@
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.deployment_files import write_deployment_file
+from tests.faults.processes import titled
 from tests.pictures import as_base64, captions, picture
 from tests.service_process import RunningService, processes_of, run_service
 
@@ -47,8 +47,7 @@ def ask(client: httpx.Client, seed: int, **fields: object) -> httpx.Response:
 
 def kill_replica(service: RunningService, deployment: str) -> None:
     """SIGKILL the replica of one deployment."""
-    mark = f"ServeReplica:secondlook:{deployment}".encode()
-    (replica,) = [pid for pid in processes_of(service) if mark in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    (replica,) = titled(processes_of(service), f"ServeReplica:secondlook:{deployment}")
     os.kill(replica, signal.SIGKILL)
 
 

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.deployment_files import write_deployment_file
+from tests.faults.processes import titled
 from tests.pictures import as_base64, captions, picture
 from tests.service_process import RunningService, processes_of, run_service
 
@@ -38,16 +39,9 @@ def write(file: Path, **changes: Any) -> Path:
     return write_deployment_file(file, {"cache": {"url": f"embedded:{file.parent / 'cache'}"}, **changes})
 
 
-def title(pid: int) -> bytes:
-    """What a process calls itself; nothing once it has ended."""
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
-
-
 def replicas(service: RunningService) -> set[int]:
     """The replicas' processes."""
-    return {pid for pid in processes_of(service) if b"ServeReplica:" in title(pid)}
+    return titled(processes_of(service), "ServeReplica:")
 
 
 def reload(service: RunningService) -> None:
