@@ -6,6 +6,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from router.admin_schemas import MAX_PAGE, PAGE
 from router.eager import within
 from router.errors import DeadlineExceeded, InvalidRequest, Unavailable
 from router.http import Request, Response, parse_body, parse_object, read_body
@@ -14,7 +15,6 @@ from router.service import Service
 from router.status import cache_status, service_status
 
 MAX_BODY_BYTES = 4 * 2**20
-PAGE, MAX_PAGE = 1000, 10_000
 
 
 class AdminRoutes:

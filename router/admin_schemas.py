@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from router.policy_history import Applied
 
+PAGE, MAX_PAGE = 1000, 10_000
+"""Records of a page of the audit log: unless told otherwise, and at most."""
+
 
 class TierStatus(BaseModel):
     """One tier, as one router replica sees it."""

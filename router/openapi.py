@@ -10,6 +10,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from router.admin_schemas import (
+    MAX_PAGE,
+    PAGE,
     AuditAnswer,
     DryRunAnswer,
     HistoryAnswer,
@@ -33,6 +35,7 @@ from router.errors import (
     UnsupportedMedia,
 )
 from router.http import JSON, MSGPACK, MULTIPART
+from router.openapi_forms import form_schema
 from router.openapi_security import SCHEMES, secured
 from router.policy import Policy
 from router.policy_admin import DryRunRequest
@@ -152,11 +155,11 @@ def _question_paths() -> dict[str, Any]:
 
 def _listing_paths() -> dict[str, Any]:
     return {
-        "/v1/models": _get("models", "What is served", ModelsAnswer),
-        "/v1/models/{model}": _get("model", "One model", ModelCard, (UnknownModel,), name="model"),
-        "/v1/collections": _get("collections", "Which collections are served", CollectionsAnswer),
+        "/v1/models": _get("models", "What is served", ModelsAnswer, (Overloaded,)),
+        "/v1/models/{model}": _get("model", "One model", ModelCard, (UnknownModel, Overloaded), name="model"),
+        "/v1/collections": _get("collections", "Which collections are served", CollectionsAnswer, (Overloaded,)),
         "/v1/collections/{name}": _get(
-            "collection", "One collection", CollectionCard, (UnknownCollection,), name="name"
+            "collection", "One collection", CollectionCard, (UnknownCollection, Overloaded), name="name"
         ),
     }
 
@@ -164,13 +167,15 @@ def _listing_paths() -> dict[str, Any]:
 def _operating_paths() -> dict[str, Any]:
     return {
         "/admin/status": _get("status", "What this router replica knows of itself", StatusAnswer),
-        "/admin/policy": _get("policy", "The policy in force and its certificates", PolicyAnswer, (Unavailable,)),
+        "/admin/policy": _tagged(
+            _get("policy", "The policy in force and its certificates", PolicyAnswer, (Unavailable,))
+        ),
         "/admin/policy/validate": _admin_post("validate", "Check a policy", Policy, ValidateAnswer),
         "/admin/policy/dry-run": _admin_post(
             "dryRun", "Replay recorded traffic under a policy", DryRunRequest, DryRunAnswer
         ),
         "/admin/policy/history": _get("history", "What was applied", HistoryAnswer, (Unavailable,)),
-        "/admin/audit": _get("audit", "A page of the audit log", AuditAnswer, (InvalidRequest, Unavailable)),
+        "/admin/audit": _paged(_get("audit", "A page of the audit log", AuditAnswer, (InvalidRequest, Unavailable))),
         "/healthz": _get("health", "Whether the process is alive", HealthAnswer),
         "/readyz": _get("ready", "Whether the data plane answers a real inference", HealthAnswer, (Unavailable,)),
     }
@@ -183,7 +188,7 @@ def _post(
     answer: type[BaseModel],
     errors: tuple[type[ApiError], ...],
 ) -> dict[str, Any]:
-    content = {media: {"schema": _ref(body)} for media in (JSON, MSGPACK, MULTIPART)}
+    content = _encoded(_ref(body)) | {MULTIPART: {"schema": form_schema(body)}}
     operation = _operation(name, summary, answer, errors)
     deadline = {
         "name": "X-Deadline-Ms",
@@ -210,11 +215,10 @@ def _post(
 
 def _admin_post(name: str, summary: str, body: type[BaseModel], answer: type[BaseModel]) -> dict[str, Any]:
     errors = (InvalidRequest, DeadlineExceeded, TooLarge, UnsupportedMedia, InternalError, Unavailable)
-    content = {media: {"schema": _ref(body)} for media in (JSON, MSGPACK)}
     return {
         "post": {
             **_operation(name, summary, answer, errors),
-            "requestBody": {"required": True, "content": content},
+            "requestBody": {"required": True, "content": _encoded(_ref(body))},
         }
     }
 
@@ -228,16 +232,46 @@ def _get(
     name: str | None = None,
 ) -> dict[str, Any]:
     """A GET operation; `name` is the parameter that its path ends in, if it does."""
-    operation = _operation(operation_id, summary, answer, errors)
+    operation = _operation(operation_id, summary, answer, (*errors, InternalError))
     if name is not None:
         operation["parameters"].append({"name": name, "in": "path", "required": True, "schema": {"type": "string"}})
     return {"get": operation}
 
 
-def _operation(name: str, summary: str, answer: type[BaseModel], errors: tuple[type[ApiError], ...]) -> dict[str, Any]:
-    responses: dict[str, Any] = {
-        "200": {"description": "The answer", "content": {"application/json": {"schema": _ref(answer)}}}
+def _tagged(operations: dict[str, Any]) -> dict[str, Any]:
+    """A GET whose answer has a tag, by which a caller asks whether it has changed."""
+    operation = operations["get"]
+    known = {
+        "name": "If-None-Match",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string"},
+        "description": "The ETag of an earlier answer.",
     }
+    unchanged = {"304": {"description": "It is what the caller has already; no body."}}
+    return {
+        "get": {
+            **operation,
+            "parameters": [*operation["parameters"], known],
+            "responses": operation["responses"] | unchanged,
+        }
+    }
+
+
+def _paged(operations: dict[str, Any]) -> dict[str, Any]:
+    """A GET that answers one page after another."""
+    operation = operations["get"]
+    after = {"name": "after", "in": "query", "required": False, "schema": {"type": "string"}}
+    limit = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": PAGE}
+    pages = [
+        {**after, "description": "The `next` of the page before; the oldest records without it."},
+        {**after, "name": "limit", "schema": limit, "description": "Records of a page."},
+    ]
+    return {"get": {**operation, "parameters": [*operation["parameters"], *pages]}}
+
+
+def _operation(name: str, summary: str, answer: type[BaseModel], errors: tuple[type[ApiError], ...]) -> dict[str, Any]:
+    responses: dict[str, Any] = {"200": {"description": "The answer", "content": _encoded(_ref(answer))}}
     for error in ERROR_TABLE:
         if error in errors:
             responses.setdefault(str(error.status), _error_response(error, errors))
@@ -255,10 +289,12 @@ def _error_response(error: type[ApiError], errors: tuple[type[ApiError], ...]) -
     same_status = [other for other in errors if other.status == error.status]
     codes = ", ".join(f"`{other.code}`" for other in same_status)
     why = " ".join((other.__doc__ or "").split("\n")[0].removeprefix("Raised ") for other in same_status)
-    return {
-        "description": f"{codes}: {why}",
-        "content": {"application/json": {"schema": _ref(ErrorAnswer)}},
-    }
+    return {"description": f"{codes}: {why}", "content": _encoded(_ref(ErrorAnswer))}
+
+
+def _encoded(schema: dict[str, Any]) -> dict[str, Any]:
+    """What has this schema in both encodings."""
+    return {media: {"schema": schema} for media in (JSON, MSGPACK)}
 
 
 def _ref(model: type[BaseModel]) -> dict[str, str]:
