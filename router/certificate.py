@@ -141,7 +141,10 @@ def _utc(text: str) -> str:
 
 
 Name = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=0)]
+# Far more questions than a sample ever has: a bound on what the binomial sums of a document may cost.
+MAX_COUNT = 10**7
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]  # as large as JSON is written here
 Share = Annotated[float, Field(ge=0, le=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
 
@@ -157,7 +160,7 @@ class Origin(BaseModel):
     source: Source = Field(description="`audit log`: live traffic; `cold`: a file of questions.")
     created_at: Annotated[str, AfterValidator(_utc)] = Field(description="When, in UTC, ISO 8601.")
     lost: Count = Field(default=0, description="Questions that were drawn and never got both answers.")
-    seed: int | None = Field(default=None, description="Of the draw, where there was one.")
+    seed: Seed | None = Field(default=None, description="Of the draw, where there was one.")
 
 
 class Certificate(Origin):

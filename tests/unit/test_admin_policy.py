@@ -1,5 +1,6 @@
 """Operators' routes for the policy, over one router with a journal in memory."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -317,3 +318,22 @@ async def test_routes_deadline_is_kept(deadline_s: float, status: int) -> None:
         response = await client.post("/v1/similarity", json=body, headers={"x-deadline-ms": "60000"})
 
     assert response.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"count": 10**400}, "certificates.0.count"),
+        ({"count": str(10**400)}, "certificates.0.count"),
+        ({"served_at": [10**12]}, "certificates.0.served_at.0"),
+        ({"seed": str(10**30)}, "certificates.0.seed"),
+    ],
+)
+async def test_counts_beyond_any_sample_are_refused(bench: Bench, change: dict[str, Any], param: str) -> None:
+    """Before anything is computed from them: sums over a billion questions take seconds, and floats end somewhere."""
+    document = {"certificates": [{**CERTIFICATE.model_dump(mode="json"), **change}]}
+
+    response = await bench.client.post("/admin/policy/validate", content=json.dumps(document))
+
+    # A number that long is no JSON to the decoder.
+    assert (response.status_code, response.json()["error"]["param"]) in {(400, param), (400, None)}
