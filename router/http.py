@@ -11,6 +11,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from router.document_size import MAX_VALUES, ValueCounter, check_json_size, too_many_values
 from router.errors import ApiError, InvalidRequest, TooLarge, UnsupportedMedia
 from router.multipart import parse_multipart
 
@@ -130,6 +131,7 @@ def parse_body(request: Request, data: bytes, model: type[Body]) -> Body:
     Raises:
         UnsupportedMedia: The content type is none that is read.
         InvalidRequest: The body can't be decoded, or is not what the route takes.
+        TooLarge: It has too many values.
     """
     document = parse_object(request, data)
     unknown = next((name for name in document if name not in model.model_fields), None)
@@ -148,6 +150,7 @@ def parse_object(request: Request, data: bytes) -> dict[str, Any]:
     Raises:
         UnsupportedMedia: The content type is none that is read.
         InvalidRequest: The body can't be decoded, or is no object.
+        TooLarge: It has too many values.
     """
     document = _decode(request, data)
     if not isinstance(document, dict):
@@ -161,13 +164,29 @@ def _decode(request: Request, data: bytes) -> object:
         return parse_multipart(request.header(b"content-type") or "", data)
     try:
         if content_type == JSON:
+            check_json_size(data)
             return orjson.loads(data)
         if content_type == MSGPACK:
-            return msgpack.unpackb(data, raw=False, strict_map_key=True)
+            return _unpack(data)
     except (orjson.JSONDecodeError, ValueError, msgpack.UnpackException, RecursionError) as error:
         name = "JSON" if content_type == JSON else "msgpack"
         raise InvalidRequest(f"the body is not valid {name}") from error
     raise UnsupportedMedia(f"content type must be {JSON}, {MSGPACK} or {MULTIPART}")
+
+
+def _unpack(data: bytes) -> object:
+    """Decode msgpack; its values are counted as they are made, because no scan tells them from bytes of strings."""
+    count = ValueCounter().count
+    limits = {"max_array_len": MAX_VALUES, "max_map_len": MAX_VALUES}
+    try:
+        document: object = msgpack.unpackb(
+            data, raw=False, strict_map_key=True, list_hook=count, object_hook=count, **limits
+        )
+    except ValueError as error:
+        if any(f"exceeds {limit}" in str(error) for limit in limits):  # msgpack has no class of its own for it
+            raise too_many_values() from error
+        raise
+    return document
 
 
 def _explain(detail: ErrorDetails) -> ApiError:
