@@ -16,6 +16,9 @@ PREPROCESSING_VERSION = "2"
 # page of text has 16 %, a whole one 30 %.
 HARD_EDGE_LEVELS = 24
 RINGING_SHARE = 0.1
+# A progressive JPEG has ten scans or so. Each is a pass over the whole picture, and takes ten bytes of the file.
+MAX_SCANS = 100
+SCAN_MARKER = b"\xff\xda"
 # What Pillow raises for damaged files; each decoder has its own way.
 DECODING_ERRORS = (
     OSError,
@@ -40,7 +43,7 @@ def read_header(data: bytes, limits: ImageLimits) -> Image.Image:
 
     Raises:
         BadItem: `unsupported_media` for a format we don't read, `too_large` for more pixels than allowed
-            or a shape too long, `bad_image` for a corrupt header or a tiny picture.
+            or scans than allowed or a shape too long, `bad_image` for a corrupt header or a tiny picture.
     """
     image = _identify(data)
     width, height = image.size
@@ -52,6 +55,8 @@ def read_header(data: bytes, limits: ImageLimits) -> Image.Image:
         raise BadItem(
             "too_large", f"picture is {width}x{height}; one side at most {limits.max_aspect:g} times the other"
         )
+    if isinstance(image, JpegImageFile) and data.count(SCAN_MARKER) > MAX_SCANS:
+        raise BadItem("too_large", f"picture has more than {MAX_SCANS} scans")
     return image
 
 

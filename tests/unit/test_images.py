@@ -16,7 +16,16 @@ from PIL import Image
 from tests.pictures import encode
 from tiers.config import ImageLimits
 from tiers.errors import BadItem
-from tiers.images import FORMATS, can_be_halved, decode, is_ringing, open_image, read_header
+from tiers.images import (
+    FORMATS,
+    MAX_SCANS,
+    SCAN_MARKER,
+    can_be_halved,
+    decode,
+    is_ringing,
+    open_image,
+    read_header,
+)
 
 LIMITS = ImageLimits()
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8))
@@ -111,6 +120,22 @@ def test_truncated_picture_is_bad(file_format: str, share: float) -> None:
         ("bad_image", "picture is truncated or corrupt"),
         ("bad_image", "picture's header is corrupt"),
     }
+
+
+def progressive(scans: int) -> bytes:
+    """A progressive JPEG whose first scan comes so often that there are so many in all."""
+    buffer = io.BytesIO()
+    NOISE.save(buffer, "JPEG", progressive=True)
+    data = buffer.getvalue()
+    first = data.index(SCAN_MARKER)
+    second = data.index(SCAN_MARKER, first + 2)
+    return data[:second] + data[first:second] * (scans - data.count(SCAN_MARKER)) + data[second:]
+
+
+def test_scans_are_counted_before_decoding() -> None:
+    """A file of eight megabytes has room for a hundred thousand, each of them a pass over all pixels."""
+    assert open_image(progressive(MAX_SCANS), LIMITS).size == (30, 40)
+    assert refuse(progressive(MAX_SCANS + 1)).code == "too_large"
 
 
 def test_corrupt_picture_is_bad() -> None:
