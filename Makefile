@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 CODE := cache tiers router jobs secondlook demo bench examples tests
 
-.PHONY: help setup demo serve test chaos bench lint check format clean
+.PHONY: help setup demo serve test chaos fuzz bench lint check format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test: $(VENV)/.installed-dev ## run every test: unit, real Redis, real Ray
 
 chaos: $(VENV)/.installed-dev ## test a running service under faults, each several times
 	SECONDLOOK_CHAOS=long $(BIN)/python -m pytest tests/faults -s
+
+fuzz: $(VENV)/.installed-dev ## send what nobody should, for an hour
+	SECONDLOOK_FUZZ=long $(BIN)/python -m pytest tests/fuzz -s
 
 bench: $(VENV)/.installed-dev ## measure layer by layer, as ratios to the floor
 	$(BIN)/python -m bench
