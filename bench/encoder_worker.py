@@ -55,17 +55,22 @@ class Bench:
 
 
 def _encode(way: _Way, task: Task) -> dict[str, Any]:
-    """Items/s by size of batch; each size is run in turn, so that a disturbance meets all."""
+    """Items/s, and CPU seconds of an item, by size of batch; each size is run in turn: a disturbance meets all."""
     items = cycle(way.prepared)
     seconds: dict[int, list[float]] = {size: [] for size in task.batches}
+    cpu_s = dict.fromkeys(task.batches, 0.0)
     until = time.perf_counter() + task.seconds
     while time.perf_counter() < until or any(len(times) < MIN_RUNS for times in seconds.values()):
         for size, times in seconds.items():
             batch = list(islice(items, size))
-            began = time.perf_counter()
+            began, cpu_began = time.perf_counter(), time.process_time()
             way.encode(batch)
             times.append(time.perf_counter() - began)
-    return {"per_s_by_batch": {str(size): size * len(times) / sum(times) for size, times in seconds.items()}}
+            cpu_s[size] += time.process_time() - cpu_began
+    return {
+        "per_s_by_batch": {str(size): size * len(times) / sum(times) for size, times in seconds.items()},
+        "cpu_s_by_batch": {str(size): cpu_s[size] / (size * len(times)) for size, times in seconds.items()},
+    }
 
 
 def _prepare(way: _Way, task: Task) -> dict[str, float]:

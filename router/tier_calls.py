@@ -23,6 +23,7 @@ from tiers.messages import EncodeCall, EncodeReply, ModelDescription, TrafficCla
 
 logger = logging.getLogger(__name__)
 REPLICA_SEEN_S = 10.0
+WARM_UP_CALLS = 2
 
 
 class TierShed(RouterError):
@@ -86,7 +87,8 @@ class TierCalls:
         self._single = lane("live", config.calls_in_flight, most)
         # A call is answered as a whole: who asks for little does not wait for the rest of somebody's long list.
         self._lists = lane("live", max(1, config.calls_in_flight // 2), most)
-        self._warm_up = lane("warm_up", 1, 1)
+        # Two, so that the encoder's next run is there when one ends; they yield to live items at the replica.
+        self._warm_up = lane("warm_up", WARM_UP_CALLS, WARM_UP_CALLS)
         self._pump_is_due = self._is_timed = False
         self._seen: dict[str, float] = {}
         self._counts = TierCounts()
@@ -252,13 +254,13 @@ class TierCalls:
             self._fail_all(group, Unavailable("the service is stopping"))
             raise
         except Exception as error:  # noqa: BLE001 - supervisor of the call: its waiters must hear of any fault
-            self._fail_all(group, self._account_for(error, group, sent_at))
+            self._fail_all(group, self._account_for(error, group, traffic, sent_at))
         else:
             self._breaker.succeeded(self._clock(), took_s=self._clock() - sent_at)
             self._learn(group, reply, sent_at)
             self._deliver(group, results)
 
-    def _account_for(self, error: Exception, group: list[Pending], sent_at: float) -> ApiError:
+    def _account_for(self, error: Exception, group: list[Pending], traffic: TrafficClass, sent_at: float) -> ApiError:
         """Report a failed call to breaker, limits and counters; what its callers are told."""
         now = self._clock()
         modalities = [pending.item.modality for pending in group]
@@ -266,7 +268,10 @@ class TierCalls:
             case TierShed():
                 self._counts.shed += 1
                 self._breaker.abandoned(now)
-                self._admission.refused_by_tier(modalities)
+                if traffic == "warm_up":  # it has bounds of its own: that says nothing of what live traffic may do
+                    self._warm_up.shed(now)
+                else:
+                    self._admission.refused_by_tier(modalities)
                 return Overloaded("the tier is shedding load", retry_after_s=self._admission.retry_after_s())
             case TimeoutError():
                 self._counts.timed_out += 1

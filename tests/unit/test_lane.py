@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from router.lane import PACE_S, Lane
+from router.lane import ALONE_S, PACE_S, Lane
 from router.tier_queue import TierQueue
 
 
@@ -31,3 +31,14 @@ async def test_no_more_calls_than_allowed_are_under_way() -> None:
     """One has to end before."""
     assert lane(6).wait_s(replicas=1, now=99.0) is None
     assert lane(6).wait_s(replicas=2, now=99.0) == 0.0
+
+
+async def test_after_a_shed_call_one_goes_at_a_time_for_a_while() -> None:
+    """Other routers have taken the room."""
+    busy, free = lane(1), lane(0)
+    busy.shed(now=10.0)
+    free.shed(now=10.0)
+
+    assert busy.wait_s(replicas=1, now=11.0) is None
+    assert free.wait_s(replicas=1, now=11.0) == 0.0
+    assert busy.wait_s(replicas=1, now=10.0 + ALONE_S) == 0.0

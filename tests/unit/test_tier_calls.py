@@ -352,7 +352,7 @@ async def test_everything_given_up_in_the_turn_of_its_submission_leaves_nothing_
 
 
 async def test_warm_up_has_calls_of_its_own_which_say_so() -> None:
-    """One at a time, beside live traffic's; the replica is told the class."""
+    """Two at a time, beside live traffic's; the replica is told the class."""
     tier = make_tier(Clock(), items_per_call=2, calls_in_flight=2)
     tier.handle.hold()
     warm_up = tier.calls.submit(texts(6, "warm"), LATER, "warm_up")
@@ -362,7 +362,7 @@ async def test_warm_up_has_calls_of_its_own_which_say_so() -> None:
     tier.handle.release()
     await collect([*warm_up, *live])
 
-    assert sorted(under_way) == ["live", "live", "warm_up"]
+    assert sorted(under_way) == ["live", "live", "warm_up", "warm_up"]
     assert sum(len(call) for call in tier.handle.calls if call.traffic == "warm_up") == 6
 
 

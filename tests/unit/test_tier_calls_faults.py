@@ -92,6 +92,26 @@ async def test_shed_call_is_overloaded_and_leaves_the_breaker_alone() -> None:
     assert (tier.calls.admission.held, tier.calls.counts.shed) == (0, 5)
 
 
+async def test_warm_up_that_is_shed_takes_turns_and_costs_live_traffic_nothing() -> None:
+    """Live limits stay as they are; of warm-up one call is under way from then on."""
+    tier = make_tier(Clock(), items_per_call=1)
+    limits = dict(tier.calls.admission.limits)
+    tier.handle.faults.append(TierShed())
+    await collect(tier.calls.submit([text("shed")], LATER, "warm_up"))
+    tier.handle.hold()
+
+    answers = tier.calls.submit([text("a"), text("b"), text("c")], LATER, "warm_up")
+    await tier.handle.called(2)
+    await asyncio.sleep(0.01)
+    under_way = len(tier.handle.calls) - 1
+    tier.handle.release()
+    await collect(answers)
+
+    assert dict(tier.calls.admission.limits) == limits
+    assert under_way == 1
+    assert len(tier.handle.calls) == 4
+
+
 async def test_lost_call_is_sent_once_more() -> None:
     """A replica that died took the call along; another one answers it."""
     tier = make_tier(Clock())

@@ -26,8 +26,8 @@ from tests.service_process import REPOSITORY, RunningService, run_service
 
 TEXTS = 2400
 KILLS = 3
-BATCH = 32
-"""Items of a call to a tier, of which warm-up has one under way."""
+BATCH = 64
+"""Texts of one run of the encoder at most: two calls to a tier, which is what warm-up has under way."""
 TIERS = ("fast", "accurate")
 
 
