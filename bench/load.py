@@ -26,6 +26,8 @@ OK = 200
 BUSY_SHARE = 0.8
 """CPU share of one core above which the generator itself may have been the limit."""
 MAX_RECONNECTIONS = 1000
+PRIME = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+"""A proxy has less patience with a connection that has never asked anything than with one that is kept alive."""
 GRACE_S = 15.0
 """How long answers may be late at the end of a run."""
 
@@ -57,11 +59,19 @@ class Connection(asyncio.Protocol):
         self._run = run
         self._reader = AnswerReader()
         self._transport: asyncio.WriteTransport | None = None
+        self._has_begun = False
         self.counts_from: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin: there is a connection."""
+        """Begin: there is a connection, which in an open loop may have to wait for its first request."""
         self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's own kind
+        if self._run.is_open_loop:
+            self._transport.write(PRIME)
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._has_begun = True
         self._run.is_free(self)
 
     def send(self, request: bytes, counts_from: float) -> None:
@@ -74,8 +84,12 @@ class Connection(asyncio.Protocol):
         """Count the answers that are complete and send the next request."""
         try:
             for status in self._reader.feed(data):
+                if not self._has_begun:
+                    self._begin()
+                    continue
                 counts_from, self.counts_from = self.counts_from, None
-                assert counts_from is not None
+                if counts_from is None:  # a proxy's farewell to a connection that was idle
+                    return
                 self._run.answered(status, counts_from)
                 self._run.is_free(self)
         except UnexpectedAnswer as error:
@@ -140,6 +154,11 @@ class Run:
         for connection in list(self._open):
             connection.close()
         return self._figures()
+
+    @property
+    def is_open_loop(self) -> bool:
+        """Whether requests are due at fixed times."""
+        return self._plan.rate > 0
 
     def is_free(self, connection: Connection) -> None:
         """Give a connection that has nothing to do its next request, or let it wait for one."""

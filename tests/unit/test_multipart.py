@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from router.errors import ApiError, InvalidRequest
-from router.multipart import LIST_FIELDS, parse_multipart
+from router.errors import ApiError, InvalidRequest, TooLarge
+from router.multipart import LIST_FIELDS, MAX_PARTS, parse_multipart
 from router.ranking_schemas import ClassifyRequest, RerankRequest, ScoreRequest
 from router.schemas import EmbeddingsRequest, SimilarityRequest
 
@@ -137,3 +137,12 @@ def test_multipart_cut_off_behind_two_dashes_is_refused() -> None:
     assert parse_multipart("multipart/form-data; boundary=x", head + b"\r\n--x--\r\nepilogue") == {
         "texts": ["a dog --"]
     }
+
+
+def test_multipart_of_too_many_parts_is_too_large() -> None:
+    """Parts are cheap to send and dear to keep; the last that is admitted is."""
+    many: Files = [("texts", (None, b"a cat"))] * MAX_PARTS
+
+    assert parse_multipart(*encode(many)) == {"texts": ["a cat"] * MAX_PARTS}
+    with pytest.raises(TooLarge, match=f"at most {MAX_PARTS} parts"):
+        parse_multipart(*encode([*many, ("texts", (None, b"a dog"))]))

@@ -161,3 +161,12 @@ def test_connection_that_rests_between_requests_is_kept(base_url: str) -> None:
             connection.request("GET", "/healthz")
             assert connection.getresponse().read() == b'{"status":"ok"}'
             assert connection.sock is not None
+
+
+@pytest.mark.parametrize("headers", [{"X-Long": "x" * 20_000}, {f"X-{i}": "x" for i in range(200)}], ids=["one", "many"])
+def test_headers_without_measure_are_refused_before_the_service(base_url: str, headers: dict[str, str]) -> None:
+    """The ingress keeps 16 KB and about a hundred of them; it says so and serves the next."""
+    refused = httpx.get(f"{base_url}/v1/models", headers=headers)
+
+    assert refused.status_code in (400, 431)
+    assert httpx.get(f"{base_url}/v1/models").status_code == 200
