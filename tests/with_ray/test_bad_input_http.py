@@ -163,7 +163,9 @@ def test_connection_that_rests_between_requests_is_kept(base_url: str) -> None:
             assert connection.sock is not None
 
 
-@pytest.mark.parametrize("headers", [{"X-Long": "x" * 20_000}, {f"X-{i}": "x" for i in range(200)}], ids=["one", "many"])
+@pytest.mark.parametrize(
+    "headers", [{"X-Long": "x" * 20_000}, {f"X-{i}": "x" for i in range(200)}], ids=["one", "many"]
+)
 def test_headers_without_measure_are_refused_before_the_service(base_url: str, headers: dict[str, str]) -> None:
     """The ingress keeps 16 KB and about a hundred of them; it says so and serves the next."""
     refused = httpx.get(f"{base_url}/v1/models", headers=headers)
