@@ -33,7 +33,7 @@ serve: setup ## serve on port 8000 until Ctrl-C
 	@$(BIN)/secondlook serve
 
 test: $(VENV)/.installed-dev ## run every test: unit, real Redis, real Ray
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest
 
 chaos: $(VENV)/.installed-dev ## test a running service under faults, each several times
 	SECONDLOOK_CHAOS=long $(BIN)/python -m pytest tests/faults -s

@@ -1,6 +1,7 @@
 """Whatever comes in, what comes out is a value or an error of the contract: soon, and in memory in proportion to it."""
 
 import json
+import logging
 import struct
 import time
 import tracemalloc
@@ -51,6 +52,8 @@ TRANSFORM = FastTransform(Preprocessing(size=32, mode="RGB", mean=(0.5, 0.5, 0.5
 SMALL = ImageLimits(max_pixels=1_000_000)
 FILES = [data for data in corpus().values() if len(data) < 20_000] + [encode(NOISE, one) for one in FORMATS]
 RING = KeyRing([entry(USER)])
+# As a router does; what is logged is also kept, for the case that a test fails.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 def fuzz(cases: st.SearchStrategy[Any], target: Target) -> None:
